@@ -1,0 +1,128 @@
+"""Batch: the value that every Trainable consumes.
+
+A modality that a clip lacks is absent, never a zero that looks like data: each optional group
+carries a presence mask `has_*` of shape (b,), and a group that no clip of the batch carries is
+None.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A micro-batch of b clips that share one shape bucket: t frames, video of h x w pixels."""
+
+    clip_ids: tuple[str, ...]
+    fps: Float[Tensor, "b"]
+    frame_mask: Bool[Tensor, "b t"]
+    """True where a frame is real; False where a short clip was padded with its last frame."""
+
+    # Motion, in the world frame (y up, metres).
+    R_parent_child: Float[Tensor, "b t 24 3 3"] | None = None
+    translation: Float[Tensor, "b t 3"] | None = None
+    betas: Float[Tensor, "b 10"] | None = None
+    has_motion: Bool[Tensor, "b"] | None = None
+    body_id: str = ""
+    contacts: Bool[Tensor, "b t 4"] | None = None
+    """Left heel, left toe, right heel, right toe on the ground."""
+
+    # Text: k captions per clip, n tokens of width d.
+    text: Float[Tensor, "b k n d"] | None = None
+    text_mask: Bool[Tensor, "b k n"] | None = None
+    text_window_s: Float[Tensor, "b k 2"] | None = None
+    """Start and end of each caption in seconds; the whole clip unless stated."""
+    has_text: Bool[Tensor, "b"] | None = None
+
+    # Camera (OpenCV axes) and 2D keypoints (COCO-17, pixels of an image of `keypoints_size`).
+    intrinsics: Float[Tensor, "b t 3 3"] | None = None
+    T_camera_world: Float[Tensor, "b t 4 4"] | None = None
+    has_camera: Bool[Tensor, "b"] | None = None
+    keypoints: Float[Tensor, "b t 17 2"] | None = None
+    keypoints_confidence: Float[Tensor, "b t 17"] | None = None
+    keypoints_size: Float[Tensor, "b 2"] | None = None
+    """Width and height of the keypoint image in pixels."""
+    has_keypoints: Bool[Tensor, "b"] | None = None
+
+    # Video, as pixels in [-1, 1] or as normalised latents of the autoencoder.
+    rgb: Float[Tensor, "b 3 t h w"] | None = None
+    motion_map: Float[Tensor, "b 3 t h w"] | None = None
+    latent_rgb: Float[Tensor, "b c tl hl wl"] | None = None
+    latent_map: Float[Tensor, "b c tl hl wl"] | None = None
+    has_rgb: Bool[Tensor, "b"] | None = None
+    has_map: Bool[Tensor, "b"] | None = None
+
+    # Stamped by the plan and the loop.
+    noise_key: Int[Tensor, "b"]
+    """hash(seed, epoch, clip id): the only source of per-clip randomness."""
+    step: int = 0
+    """Optimizer step, counted from 0."""
+    progress: float = 0.0
+    """step / steps of the run, in [0, 1)."""
+    num_micro_batches: int = 1
+    """World size x accumulation: micro-batches in the global batch this one belongs to."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Clips of the *global* batch that carry "clips" (all), "motion", "text", "camera",
+    "keypoints", "rgb", "map". Empty means: count in this batch alone."""
+    seed: int = 0
+    """The run's seed: choices of modules derive from (seed, step)."""
+    replaced: tuple[str, ...] = ()
+    """`bad clip -> substitute: reason` for every broken row that the pipeline replaced."""
+
+    def __post_init__(self) -> None:
+        size = len(self.clip_ids)
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor) and value.shape[0] != size:
+                raise ValueError(
+                    f"Batch.{item.name} has {value.shape[0]} rows, expected {size}, one per clip id"
+                )
+
+    @property
+    def size(self) -> int:
+        return len(self.clip_ids)
+
+    @staticmethod
+    def from_columns(columns: Mapping[str, Any]) -> "Batch":
+        """Build a batch from the pipeline's columns: numpy arrays by field name.
+
+        Raises:
+            ValueError: a column is no field of Batch, or its rows do not match the clip ids.
+        """
+        known = {item.name for item in dataclasses.fields(Batch)}
+        unknown = sorted(set(columns) - known)
+        if unknown:
+            raise ValueError(f"unknown batch columns {unknown}; expected some of {sorted(known)}")
+        values = {
+            name: torch.from_numpy(np.ascontiguousarray(value))
+            if isinstance(value, np.ndarray)
+            else value
+            for name, value in columns.items()
+        }
+        return Batch(**values)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with every tensor on `device`."""
+        moved = {
+            item.name: value.to(device, non_blocking=True)
+            for item in dataclasses.fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+    def stamp(self, *, step: int, steps: int, seed: int) -> "Batch":
+        """The same batch at an optimizer step of a run of `steps` steps."""
+        return dataclasses.replace(self, step=step, progress=step / steps, seed=seed)
+
+    def count(self, name: str, present: Bool[Tensor, "b"] | None = None) -> int:
+        """Clips of the global batch that carry a modality (see `counts`)."""
+        if name in self.counts:
+            return self.counts[name]
+        return self.size if present is None else int(present.sum())

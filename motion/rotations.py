@@ -1,0 +1,74 @@
+"""The one rotation module: a typed layer over RoMa (Brégier 2021).
+
+Everything in the library is a rotation matrix; other parameterisations appear only at borders.
+Quaternions are w-first here (RoMa's own are w-last). The 6D form is the first two *rows* of the
+matrix (the PyTorch3D convention that CoMoVi uses); `columns=True` gives HumanML3D's.
+"""
+
+import roma
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def matrix_from_rotvec(rotvec: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3 3"]:
+    """Rotation matrix of an axis-angle vector in radians (finite gradients at zero)."""
+    return roma.rotvec_to_rotmat(rotvec)
+
+
+def rotvec_from_matrix(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3"]:
+    """Axis-angle vector in radians, of length at most pi."""
+    return roma.rotmat_to_rotvec(matrix)
+
+
+def matrix_from_quaternion(wxyz: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3 3"]:
+    """Rotation matrix of a w-first quaternion, which need not be normalised."""
+    xyzw = torch.roll(wxyz, -1, dims=-1)
+    return roma.unitquat_to_rotmat(roma.quat_normalize(xyzw))
+
+
+def quaternion_from_matrix(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 4"]:
+    """Unit quaternion, w first; its sign is arbitrary."""
+    return torch.roll(roma.rotmat_to_unitquat(matrix), 1, dims=-1)
+
+
+def matrix_from_rotation6d(
+    rotation6d: Float[Tensor, "*n 6"], *, columns: bool = False
+) -> Float[Tensor, "*n 3 3"]:
+    """Gram-Schmidt of two 3-vectors (Zhou et al. 2019), as rows (default) or columns."""
+    pair = rotation6d.unflatten(-1, (2, 3)).mT
+    matrix = roma.special_gramschmidt(pair)
+    return matrix if columns else matrix.mT
+
+
+def rotation6d_from_matrix(
+    matrix: Float[Tensor, "*n 3 3"], *, columns: bool = False
+) -> Float[Tensor, "*n 6"]:
+    """The first two rows (default) or columns of the matrix, one after the other."""
+    rows = matrix.mT if columns else matrix
+    return rows[..., :2, :].flatten(-2)
+
+
+def geodesic_rad(a: Float[Tensor, "*n 3 3"], b: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n"]:
+    """Angle of the rotation between a and b, in radians, in [0, pi]."""
+    return roma.rotmat_geodesic_distance(a, b)
+
+
+def interpolate(
+    a: Float[Tensor, "*n 3 3"], b: Float[Tensor, "*n 3 3"], weight: Float[Tensor, "*n"]
+) -> Float[Tensor, "*n 3 3"]:
+    """Point at `weight` in [0, 1] on the shortest arc from a to b."""
+    return a @ matrix_from_rotvec(weight[..., None] * rotvec_from_matrix(a.mT @ b))
+
+
+def matrix_from_euler(angles_rad: Float[Tensor, "*n k"], axes: str) -> Float[Tensor, "*n 3 3"]:
+    """Product R_axes[0] @ R_axes[1] ... of elementary rotations ("yxz": intrinsic y, then x, z)."""
+    if angles_rad.shape[-1] != len(axes) or set(axes) - set("xyz"):
+        raise ValueError(
+            f"axes {axes!r} do not fit {angles_rad.shape[-1]} angles: give one of x, y, z per angle"
+        )
+    basis = torch.eye(3, dtype=angles_rad.dtype, device=angles_rad.device)
+    matrix = basis
+    for i, axis in enumerate(axes):
+        matrix = matrix @ matrix_from_rotvec(angles_rad[..., i, None] * basis["xyz".index(axis)])
+    return matrix
