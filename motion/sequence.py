@@ -66,14 +66,14 @@ class Motion:
             betas=self.betas[index],
         )
 
-    def to(self, *args: torch.device | torch.dtype | str) -> "Motion":
-        """The same motion with its tensors moved or cast as `Tensor.to` does."""
-        translation = None if self.translation is None else self.translation.to(*args)
+    def to(self, target: torch.device | torch.dtype | str) -> "Motion":
+        """The same motion with its tensors on a device, or cast to a dtype."""
+        translation = None if self.translation is None else self.translation.to(target)
         return replace(
             self,
-            R_parent_child=self.R_parent_child.to(*args),
+            R_parent_child=self.R_parent_child.to(target),
             translation=translation,
-            betas=self.betas.to(*args),
+            betas=self.betas.to(target),
         )
 
     def require_translation(self) -> Float[Tensor, "*batch t 3"]:
