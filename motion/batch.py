@@ -100,7 +100,7 @@ class Batch:
         unknown = sorted(set(columns) - known)
         if unknown:
             raise ValueError(f"unknown batch columns {unknown}; expected some of {sorted(known)}")
-        values = {
+        values: dict[str, Any] = {
             name: torch.from_numpy(np.ascontiguousarray(value))
             if isinstance(value, np.ndarray)
             else value
@@ -110,7 +110,7 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with every tensor on `device`."""
-        moved = {
+        moved: dict[str, Any] = {
             item.name: value.to(device, non_blocking=True)
             for item in dataclasses.fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)
