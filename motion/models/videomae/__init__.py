@@ -1,0 +1,1 @@
+"""Self-supervised video features: a masked autoencoder of tubelets (Tong et al. 2022)."""
