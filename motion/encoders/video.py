@@ -1,0 +1,275 @@
+"""A linear video autoencoder fitted in closed form: principal components of space-time patches.
+
+It has the shape of Wan's video VAE (48 channels, temporal stride 4 with the first frame alone), so
+that everything above it can be run and tested without a download.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from motion.encoders.storage import (
+    content_hash,
+    read_record,
+    read_weights,
+    require_hash,
+    write_encoder,
+)
+
+_FIRST = "b c t (h p) (w q) -> b t h w (c p q)"
+_GROUP = "b c (t s) (h p) (w q) -> b t h w (c s p q)"
+
+
+class PatchAutoencoderConfig(BaseModel):
+    """Settings of `PatchAutoencoder`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: int = Field(48, ge=1)
+    """Latent channels: principal components kept per patch."""
+    spatial_stride: Literal[4, 8, 16, 32] = 16
+    """Height and width of a patch in pixels."""
+    temporal_stride: int = Field(4, ge=1)
+    """Frames of a patch; the first frame of a clip is a patch of its own."""
+    whitening: float = Field(0.5, ge=0, le=1)
+    """Channels are divided by their standard deviation to this power (and by one common number
+    that makes the mean variance one). 1 gives every channel unit variance, and with it the same
+    weight in a latent loss to the strongest and the weakest component; 0 keeps a latent distance
+    proportional to a pixel distance, and drowns the weak components in the diffusion noise."""
+
+
+class PatchAutoencoder(nn.Module):
+    """Linear encoder and decoder of space-time patches, with normalised latents.
+
+    The first frame has its own basis, rotated so that a still clip has about the same latent in
+    its first frame as in the groups that follow.
+    """
+
+    mean_first: Tensor
+    mean_group: Tensor
+    basis_first: Tensor
+    basis_group: Tensor
+    scale_first: Tensor
+    scale_group: Tensor
+
+    def __init__(self, config: PatchAutoencoderConfig, tensors: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.config = config
+        for name in ("mean", "basis", "scale"):
+            for part in ("first", "group"):
+                key = f"{name}_{part}"
+                self.register_buffer(key, tensors[key].float(), persistent=False)
+
+    @property
+    def id(self) -> str:
+        c = self.config
+        return f"patch-pca-{c.channels}c-{c.temporal_stride}t-{c.spatial_stride}s"
+
+    @property
+    def channels(self) -> int:
+        return self.config.channels
+
+    @property
+    def temporal_stride(self) -> int:
+        return self.config.temporal_stride
+
+    @property
+    def spatial_stride(self) -> int:
+        return self.config.spatial_stride
+
+    @property
+    def hash(self) -> str:
+        """Content hash of configuration and bases."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
+        return content_hash(self.config.model_dump(), self._tensors())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: buffer for name, buffer in self.named_buffers()}
+
+    @staticmethod
+    def fit(
+        videos: Iterable[Float[Tensor, "b 3 t h w"]], config: PatchAutoencoderConfig
+    ) -> "PatchAutoencoder":
+        """Fit on videos in [-1, 1], read once; covariances are summed in float64.
+
+        Raises:
+            ValueError: there is no video, or its size does not fit the strides.
+        """
+        first, group = _Moments(), _Moments()
+        for video in videos:
+            _require_size(video, config)
+            head, tail = _patches(video, config)
+            first.add(head)
+            group.add(tail)
+        if first.count == 0 or group.count == 0:
+            raise ValueError(
+                "a patch autoencoder needs at least one clip of more than one frame to be fitted "
+                f"on; got {first.count} first-frame and {group.count} later patches"
+            )
+        still = config.temporal_stride
+        basis_group, deviation_group = _principal(group, config.channels)
+        basis_first, _ = _principal(first, config.channels)
+        basis_first = _aligned(basis_first, basis_group, still)
+        deviation_first = _deviation(first, basis_first)
+        return PatchAutoencoder(
+            config,
+            {
+                "mean_first": first.mean,
+                "mean_group": group.mean,
+                "basis_first": basis_first,
+                "basis_group": basis_group,
+                "scale_first": _scale(deviation_first, config.whitening),
+                "scale_group": _scale(deviation_group, config.whitening),
+            },
+        )
+
+    @torch.no_grad()
+    def encode(self, video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c tl hl wl"]:
+        """Normalised latents of a video in [-1, 1]; tl = 1 + (t - 1) / temporal stride.
+
+        Raises:
+            ValueError: frames or pixels do not fit the strides.
+        """
+        _require_size(video, self.config)
+        first, group = _patches(video.to(self.basis_first), self.config)
+        first = (first - self.mean_first) @ self.basis_first / self.scale_first
+        group = (group - self.mean_group) @ self.basis_group / self.scale_group
+        return rearrange(torch.cat([first, group], dim=1), "b t h w c -> b c t h w")
+
+    @torch.no_grad()
+    def decode(self, latent: Float[Tensor, "b c tl hl wl"]) -> Float[Tensor, "b 3 t h w"]:
+        """Video in [-1, 1] of normalised latents."""
+        z = rearrange(latent.to(self.basis_first), "b c t h w -> b t h w c")
+        first = (z[:, :1] * self.scale_first) @ self.basis_first.T + self.mean_first
+        group = (z[:, 1:] * self.scale_group) @ self.basis_group.T + self.mean_group
+        size = {"p": self.spatial_stride, "q": self.spatial_stride, "c": 3}
+        frames = [
+            rearrange(first, f"{_FIRST.split(' -> ')[1]} -> {_FIRST.split(' -> ')[0]}", **size),
+            rearrange(
+                group,
+                f"{_GROUP.split(' -> ')[1]} -> {_GROUP.split(' -> ')[0]}",
+                s=self.temporal_stride,
+                **size,
+            ),
+        ]
+        return torch.cat(frames, dim=2).clamp(-1, 1)
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.json and weights.safetensors."""
+        record = {
+            "kind": "patch_autoencoder",
+            "id": self.id,
+            "hash": self.hash,
+            "config": self.config.model_dump(),
+        }
+        write_encoder(Path(folder), record, self._tensors())
+
+    @staticmethod
+    def load(folder: str | Path) -> "PatchAutoencoder":
+        """Read what `save` wrote; its contents must have the hash that was saved."""
+        record = read_record(Path(folder))
+        config = PatchAutoencoderConfig.model_validate(record["config"])
+        encoder = PatchAutoencoder(config, read_weights(Path(folder)))
+        require_hash(Path(folder), record["hash"], encoder.hash)
+        return encoder
+
+
+class _Moments:
+    """Streamed mean and covariance of patches."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = torch.zeros(0, dtype=torch.float64)
+        self._square = torch.zeros(0, 0, dtype=torch.float64)
+
+    def add(self, patches: Float[Tensor, "b t h w d"]) -> None:
+        rows = patches.flatten(0, 3).float()
+        if self.count == 0:
+            self._sum = torch.zeros(rows.shape[1], dtype=torch.float64)
+            self._square = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
+        # One clip's products fit float32 (values in [-1, 1]); the sum over clips does not.
+        self._sum += rows.sum(0).double()
+        self._square += (rows.T @ rows).double()
+        self.count += len(rows)
+
+    @property
+    def mean(self) -> Float[Tensor, "d"]:
+        return self._sum / self.count
+
+    @property
+    def covariance(self) -> Float[Tensor, "d d"]:
+        return self._square / self.count - torch.outer(self.mean, self.mean)
+
+
+def _patches(
+    video: Float[Tensor, "b 3 t h w"], config: PatchAutoencoderConfig
+) -> tuple[Float[Tensor, "b 1 hl wl d1"], Float[Tensor, "b tg hl wl d2"]]:
+    size = {"p": config.spatial_stride, "q": config.spatial_stride}
+    first = rearrange(video[:, :, :1], _FIRST, **size)
+    return first, rearrange(video[:, :, 1:], _GROUP, s=config.temporal_stride, **size)
+
+
+def _require_size(video: Tensor, config: PatchAutoencoderConfig) -> None:
+    _, _, frames, height, width = video.shape
+    if (frames - 1) % config.temporal_stride or height % config.spatial_stride:
+        fits = False
+    else:
+        fits = width % config.spatial_stride == 0
+    if not fits:
+        raise ValueError(
+            f"a video of {frames} frames of {height}x{width} pixels does not fit the strides: "
+            f"expected 1 + a multiple of {config.temporal_stride} frames and sides that are "
+            f"multiples of {config.spatial_stride}; cut or resize the clip"
+        )
+
+
+def _principal(moments: _Moments, channels: int) -> tuple[Float[Tensor, "d c"], Float[Tensor, "c"]]:
+    """Leading principal directions (signs fixed) and their standard deviations."""
+    values, vectors = torch.linalg.eigh(moments.covariance)
+    if len(values) < channels:
+        raise ValueError(
+            f"patches of {len(values)} numbers cannot have {channels} channels; "
+            "lower `channels` or raise the strides"
+        )
+    basis = vectors[:, -channels:].flip(-1)
+    peak = basis.gather(0, basis.abs().argmax(0, keepdim=True))
+    basis = basis * torch.where(peak < 0, -1.0, 1.0)
+    return basis, values[-channels:].flip(-1).clamp_min(0).sqrt()
+
+
+def _aligned(
+    first: Float[Tensor, "d1 c"], group: Float[Tensor, "d2 c"], frames: int
+) -> Float[Tensor, "d1 c"]:
+    """Rotate the first frame's basis onto what the group's basis sees in a still patch.
+
+    Orthogonal Procrustes (Schonemann 1966): the span, and with it the reconstruction, stays.
+    """
+    still = rearrange(group, "(c s pq) k -> c s pq k", c=3, s=frames).sum(1)
+    target = first.T @ rearrange(still, "c pq k -> (c pq) k")
+    u, _, vh = torch.linalg.svd(target)
+    return first @ (u @ vh)
+
+
+def _deviation(moments: _Moments, basis: Float[Tensor, "d c"]) -> Float[Tensor, "c"]:
+    return (basis * (moments.covariance @ basis)).sum(0).clamp_min(0).sqrt()
+
+
+def _scale(deviation: Float[Tensor, "c"], whitening: float) -> Float[Tensor, "c"]:
+    """What latents are divided by: deviation ** whitening, times a number for unit mean variance.
+
+    A direction that never varies (fewer patches than channels) divides by the largest deviation.
+    """
+    top = deviation.max().clamp_min(1e-6)
+    safe = torch.where(deviation > 1e-6 * top, deviation, top)
+    powered = safe**whitening
+    return powered * ((deviation / powered) ** 2).mean().sqrt().clamp_min(1e-12)

@@ -1,0 +1,102 @@
+"""The patch autoencoder: exact where it can be, optimal where it cannot, normalised."""
+
+import pytest
+import torch
+
+from motion.encoders import PatchAutoencoder, PatchAutoencoderConfig, load_encoder
+
+SMALL = PatchAutoencoderConfig(channels=12, spatial_stride=4, temporal_stride=2)
+
+
+def clips(rank: int, *, count: int = 6, seed: int = 0, noise: float = 0.0) -> torch.Tensor:
+    """Videos (b, 3, 5, 16, 16) whose 4x4 patches lie in a space of few dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    space = torch.Generator().manual_seed(99)
+    patterns = torch.randn(rank, 3, 2, 4, 4, generator=space)
+    weights = torch.randn(count, 2, 4, 4, rank, generator=generator) * torch.linspace(1, 0.2, rank)
+    later = torch.einsum("nthwr,rcspq->nctshpwq", weights, patterns).reshape(count, 3, 4, 16, 16)
+    video = torch.cat([later[:, :, :1], later], dim=2)
+    video = video + noise * torch.randn(video.shape, generator=generator)
+    return video / 20
+
+
+def test_low_rank_video_is_reconstructed_exactly() -> None:
+    encoder = PatchAutoencoder.fit([clips(8)], SMALL)
+    held_out = clips(8, seed=1)
+    latent = encoder.encode(held_out)
+    assert latent.shape == (6, 12, 3, 4, 4)
+    torch.testing.assert_close(encoder.decode(latent), held_out, atol=1e-4, rtol=0)
+
+
+def test_error_is_the_discarded_variance() -> None:
+    """Eckart-Young: the squared error equals the sum of the eigenvalues left out."""
+    video = clips(30, count=20, noise=0.3)
+    encoder = PatchAutoencoder.fit([video], SMALL)
+    error = (encoder.decode(encoder.encode(video)) - video)[:, :, 1:]
+    patches = video[:, :, 1:].reshape(20, 3, 2, 2, 4, 4, 4, 4)
+    rows = patches.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(-1, 96).double()
+    values = torch.linalg.eigvalsh(rows.T.cov(correction=0))
+    expected = values[:-12].sum() / 96
+    torch.testing.assert_close(error.double().square().mean(), expected, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
+def test_latents_are_centred_with_mean_variance_one(whitening: float) -> None:
+    config = SMALL.model_copy(update={"whitening": whitening})
+    video = clips(30, count=20, noise=0.3)
+    encoder = PatchAutoencoder.fit([video], config)
+    z = encoder.encode(video)[:, :, 1:].transpose(0, 1).flatten(1)
+    variance = z.var(1, correction=0)
+    torch.testing.assert_close(z.mean(1), torch.zeros(12), atol=1e-4, rtol=0)
+    torch.testing.assert_close(variance.mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
+    spread = float(variance.max() / variance.min())
+    assert spread == pytest.approx(1.0, abs=1e-2) if whitening == 1 else spread > 2
+
+
+def test_still_clip_has_the_same_latent_direction_in_first_and_later_frames() -> None:
+    still = clips(6)[:, :, :1].expand(-1, -1, 5, -1, -1).contiguous()
+    encoder = PatchAutoencoder.fit([still, clips(6, seed=3)], SMALL)
+    z = encoder.encode(still)
+    first, later = z[:, :, 0].transpose(0, 1).flatten(1), z[:, :, 1].transpose(0, 1).flatten(1)
+    same = torch.cosine_similarity(first.flatten(), later.flatten(), dim=0)
+    assert same > 0.6
+
+
+def test_streamed_fit_equals_fit_on_one_batch() -> None:
+    video = clips(30, noise=0.3)
+    whole = PatchAutoencoder.fit([video], SMALL)
+    streamed = PatchAutoencoder.fit((video[i : i + 1] for i in range(len(video))), SMALL)
+    torch.testing.assert_close(
+        streamed.decode(streamed.encode(video)),
+        whole.decode(whole.encode(video)),
+        atol=1e-4,
+        rtol=0,
+    )
+
+
+def test_constant_clips_stay_finite() -> None:
+    video = torch.ones(2, 3, 5, 16, 16)
+    encoder = PatchAutoencoder.fit([video], SMALL)
+    z = encoder.encode(video)
+    assert torch.isfinite(z).all()
+    torch.testing.assert_close(encoder.decode(z), video)
+
+
+def test_save_and_load_keep_everything(tmp_path) -> None:
+    encoder = PatchAutoencoder.fit([clips(30, noise=0.3)], SMALL)
+    encoder.save(tmp_path)
+    loaded = load_encoder(tmp_path)
+    assert isinstance(loaded, PatchAutoencoder)
+    assert (loaded.hash, loaded.id) == (encoder.hash, "patch-pca-12c-2t-4s")
+    torch.testing.assert_close(loaded.encode(clips(8)), encoder.encode(clips(8)), rtol=0, atol=0)
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    encoder = PatchAutoencoder.fit([clips(8)], SMALL)
+    for shape in [(1, 3, 4, 16, 16), (1, 3, 5, 18, 16), (1, 3, 5, 16, 18)]:
+        with pytest.raises(ValueError, match="does not fit the strides"):
+            encoder.encode(torch.zeros(shape))
+    with pytest.raises(ValueError, match="cannot have 200 channels"):
+        PatchAutoencoder.fit([clips(8)], SMALL.model_copy(update={"channels": 200}))
+    with pytest.raises(ValueError, match="at least one clip"):
+        PatchAutoencoder.fit([], SMALL)
