@@ -1,0 +1,216 @@
+"""Which clips make up optimizer step k: pure functions of the seed, without Ray and without I/O.
+
+The global batch of a step depends on the seed and the global batch size alone, never on how many
+ranks share it, and the position in the data is one integer. So a run resumes exactly, and on
+another number of ranks it sees the same global batches.
+"""
+
+import hashlib
+import itertools
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from motion.data.manifest import ManifestRow
+from motion.diffusion.noise import noise_key
+
+MODALITIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "motion": ("smpl_rotvec",),
+    "text": ("text_embedding",),
+    "camera": ("T_camera_world",),
+    "keypoints": ("keypoints", "keypoints_detected"),
+    "rgb": ("latent_rgb", "rgb"),
+    "map": ("latent_map", "motion_map"),
+}
+"""A clip carries a modality when it has any of these columns."""
+
+
+def carries(present: Collection[str], modality: str) -> bool:
+    """Does a clip with these payload columns carry a modality?"""
+    return any(column in present for column in MODALITIES[modality])
+
+
+@dataclass(frozen=True)
+class ClipRef:
+    """Where one clip lies."""
+
+    clip_id: str
+    file: str
+    """Shard file, relative to the dataset root."""
+    row_group: int
+    row: int
+    """Index within the row group."""
+    bucket: str
+    """Shape class, frames x height x width."""
+    source: str
+    present: tuple[str, ...]
+    """Payload columns that are not null."""
+
+    @staticmethod
+    def of(row: ManifestRow) -> "ClipRef":
+        return ClipRef(
+            row.clip_id, row.file, row.row_group, row.row, row.bucket, row.source, row.present
+        )
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one rank computes in one forward pass; its clips share a bucket."""
+
+    step: int
+    """Optimizer step, from 0."""
+    epoch: int
+    clips: tuple[ClipRef, ...]
+    noise_keys: tuple[int, ...]
+    """hash(seed, epoch, clip id) per clip."""
+    counts: Mapping[str, int]
+    """Clips of the whole global batch ("clips") and how many carry each modality."""
+    num_micro_batches: int
+    """Of the global batch: world x accumulation."""
+
+
+class Plan:
+    """The order of a training run.
+
+    Each epoch shuffles every bucket, cuts it into global batches, drops the remainder (another one
+    each epoch) and shuffles the batches. Within a global batch, clips are sorted by source and
+    dealt like cards, so that all ranks get the same composition to within one clip per source.
+    """
+
+    def __init__(
+        self,
+        clips: Iterable[ClipRef],
+        *,
+        seed: int,
+        micro_batch: int,
+        accumulation: int,
+        world: int,
+    ) -> None:
+        """
+        Args:
+            clips: the clips to train on; their order does not matter.
+            seed: of the run.
+            micro_batch: clips per forward pass on one rank.
+            accumulation: micro-batches per rank and optimizer step.
+            world: data-parallel ranks (those of one sequence-parallel group count once and
+                share their rank's micro-batches).
+
+        Raises:
+            ValueError: a size is not positive, a clip id occurs twice, or no bucket fills one
+                global batch.
+        """
+        for name, value in [
+            ("micro_batch", micro_batch),
+            ("accumulation", accumulation),
+            ("world", world),
+        ]:
+            if value < 1:
+                raise ValueError(f"{name} is {value}; expected at least 1")
+        self.seed, self.micro_batch = seed, micro_batch
+        self.accumulation, self.world = accumulation, world
+        self.clips = tuple(sorted(clips, key=lambda clip: clip.clip_id))
+        for one, two in itertools.pairwise(self.clips):
+            if one.clip_id == two.clip_id:
+                raise ValueError(f"clip {one.clip_id!r} occurs twice in the plan's clips")
+        self._check_buckets()
+        self._epoch: tuple[int, list[tuple[ClipRef, ...]]] | None = None
+
+    @property
+    def global_batch(self) -> int:
+        """Clips per optimizer step over all ranks."""
+        return self.micro_batch * self.accumulation * self.world
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        return sum(len(clips) // self.global_batch for clips in self._buckets.values())
+
+    @cached_property
+    def _buckets(self) -> dict[str, list[ClipRef]]:
+        buckets: dict[str, list[ClipRef]] = {}
+        for clip in self.clips:
+            buckets.setdefault(clip.bucket, []).append(clip)
+        return dict(sorted(buckets.items()))
+
+    @cached_property
+    def _kin(self) -> dict[tuple[str, tuple[str, ...]], list[ClipRef]]:
+        kin: dict[tuple[str, tuple[str, ...]], list[ClipRef]] = {}
+        for clip in self.clips:
+            kin.setdefault((clip.bucket, clip.present), []).append(clip)
+        return kin
+
+    def _check_buckets(self) -> None:
+        size = self.global_batch
+        small = {name: len(clips) for name, clips in self._buckets.items() if len(clips) < size}
+        if self.steps_per_epoch == 0:
+            raise ValueError(
+                f"no bucket fills one global batch of {size} clips (micro_batch {self.micro_batch}"
+                f" x accumulation {self.accumulation} x world {self.world}); clips per bucket: "
+                f"{small or 'none'}. Lower the batch or add data"
+            )
+        if small:
+            warnings.warn(
+                f"buckets {small} hold fewer clips than the global batch of {size}: "
+                "none of their clips is ever trained on; lower the batch or merge buckets",
+                stacklevel=3,
+            )
+
+    def step(self, k: int) -> list[list[MicroBatch]]:
+        """The micro-batches of optimizer step k, as [rank][accumulation index].
+
+        Raises:
+            ValueError: k is negative.
+        """
+        if k < 0:
+            raise ValueError(f"step is {k}; expected 0 or more")
+        epoch, index = divmod(k, self.steps_per_epoch)
+        clips = sorted(self._order(epoch)[index], key=lambda clip: clip.source)
+        counts = {"clips": len(clips)} | {
+            name: sum(carries(clip.present, name) for clip in clips) for name in MODALITIES
+        }
+        slots = self.accumulation * self.world
+        dealt = [self._micro(k, epoch, tuple(clips[s::slots]), counts) for s in range(slots)]
+        return [dealt[rank :: self.world] for rank in range(self.world)]
+
+    def _micro(
+        self, k: int, epoch: int, clips: tuple[ClipRef, ...], counts: Mapping[str, int]
+    ) -> MicroBatch:
+        keys = tuple(self.noise_key(epoch, clip) for clip in clips)
+        return MicroBatch(k, epoch, clips, keys, counts, self.accumulation * self.world)
+
+    def noise_key(self, epoch: int, clip: ClipRef) -> int:
+        """hash(seed, epoch, clip id)."""
+        return noise_key(self.seed, epoch, clip.clip_id)
+
+    def substitutes(self, clip: ClipRef) -> Iterator[ClipRef]:
+        """The clips that replace an unreadable one, in order: those that follow it by clip id
+        among the clips of the same bucket with the same modalities (so that the counts of the
+        global batch, which other ranks hold too, stay true)."""
+        kin = self._kin[clip.bucket, clip.present]
+        start = kin.index(clip)
+        yield from kin[start + 1 :]
+        yield from kin[:start]
+
+    def _order(self, epoch: int) -> list[tuple[ClipRef, ...]]:
+        """All global batches of an epoch."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            size = self.global_batch
+            batches = [
+                tuple(shuffled[start : start + size])
+                for clips in self._buckets.values()
+                for shuffled in [self._shuffled(clips, epoch)]
+                for start in range(0, len(clips) - size + 1, size)
+            ]
+            # A batch's place follows from its first clip, so it needs no generator either.
+            batches.sort(key=lambda batch: self._lot("batch", epoch, batch[0]))
+            self._epoch = (epoch, batches)
+        return self._epoch[1]
+
+    def _shuffled(self, clips: list[ClipRef], epoch: int) -> list[ClipRef]:
+        return sorted(clips, key=lambda clip: self._lot("clip", epoch, clip))
+
+    def _lot(self, use: str, epoch: int, clip: ClipRef) -> bytes:
+        """A sorting key. Hashes give the same order on every machine and library version."""
+        text = f"{use}/{self.seed}/{epoch}/{clip.clip_id}".encode()
+        return hashlib.blake2b(text, digest_size=16).digest()
