@@ -1,0 +1,227 @@
+"""CoMoVi's configuration: sizes, which parts train, and the losses."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from motion.diffusion.sampler import Solver
+
+if TYPE_CHECKING:
+    from motion.models.comovi.system import CoMoVi
+
+Interaction = Literal["none", "single_m2v", "single_v2m", "dual"]
+Part = Literal["embedders", "rgb", "motion", "bridges", "fusion", "smpl"]
+PARTS: tuple[Part, ...] = ("embedders", "rgb", "motion", "bridges", "fusion", "smpl")
+COUPLING_PARTS: tuple[Part, ...] = ("bridges", "fusion", "smpl")
+
+
+class LossWeights(BaseModel):
+    """Weight of each loss term; a term of weight 0 is not computed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flow_rgb: float = Field(default=1.0, ge=0)
+    """Velocity MSE of the RGB latents."""
+    flow_map: float = Field(default=1.0, ge=0)
+    """Velocity MSE of the motion-map latents."""
+    rotation: float = Field(default=1.0, ge=0)
+    """MSE of the 6D rotations."""
+    vertices: float = Field(default=1.0, ge=0)
+    """MSE of the body's loss vertices, in square metres."""
+    joints: float = Field(default=1.0, ge=0)
+    """MSE of the joints relative to the pelvis, in square metres."""
+
+    @property
+    def smpl(self) -> bool:
+        """Whether any term needs the SMPL predictor."""
+        return max(self.rotation, self.vertices, self.joints) > 0
+
+
+class CoMoViConfig(BaseModel):
+    """Sizes and training of the dual-branch network (Zhao et al. 2026)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["comovi"] = "comovi"
+
+    latent_channels: int = Field(gt=0)
+    """Channels of the video autoencoder."""
+    temporal_stride: int = Field(default=4, gt=0)
+    """Video frames per latent frame; the first frame is alone."""
+    text_dim: int = Field(gt=0)
+    """Width of the text encoder's tokens."""
+    text_tokens: int = Field(gt=0)
+    """Text tokens; shorter prompts are zero-padded to it, longer ones cut (Wan: 512)."""
+
+    width: int = Field(gt=0)
+    """Token width of both branches. Keep it >= channels x patch, or the noise cannot pass."""
+    num_heads: int = Field(gt=0)
+    num_layers: int = Field(gt=0)
+    """Blocks of the RGB branch."""
+    ffn_dim: int = Field(gt=0)
+    patch: tuple[int, int, int] = (1, 2, 2)
+    """Latent frames, rows and columns per token; the first must be 1."""
+    time_freq_dim: int = Field(default=256, gt=0)
+    """Width of the sinusoidal time embedding."""
+    interleave: int = Field(default=1, gt=0)
+    """RGB blocks per motion block."""
+    interaction: Interaction = "single_m2v"
+    """Bridges between the streams; the paper's final design adds motion to RGB only."""
+
+    pose_layers: int = Field(default=6, gt=0)
+    """Decoder blocks of the SMPL predictor, shared by all supervised layers."""
+    pose_heads: int = Field(gt=0)
+    pose_ffn_dim: int = Field(gt=0)
+    pose_positions: int = Field(gt=0)
+    """Length of the learned table of query positions, in predicted frames."""
+    pose_positions_resize: bool = True
+    """Interpolate the table to other clip lengths; False demands the exact length."""
+    pose_frame: Literal["camera", "world"] = "camera"
+    """Axes of the root rotation inside the network. The video determines it in the camera's, where
+    a clip must carry its camera; "world" takes it as the batch gives it."""
+
+    stage: Literal[1, 2] = 2
+    """1: the branches run apart; bridges, fusion and SMPL predictor exist but stand idle.
+    2: everything runs. Both stages have the same parameters."""
+    trainable: tuple[Part, ...] = PARTS
+    """Parts that receive gradients; the rest is frozen and stays out of the optimizer."""
+    weights: LossWeights = LossWeights()
+    supervised_layers: int = Field(default=4, gt=0)
+    """Motion blocks that get SMPL supervision in a step: the last and random others."""
+    shift: float = Field(default=5.0, gt=0)
+    """Shift of the training times towards noise (5 at 704 x 1280; smaller for small latents)."""
+    text_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of clips trained with the null text, which guidance needs."""
+    error_limit: float = Field(default=50.0, gt=0)
+    """Velocity errors beyond it count as zero."""
+    gradient_checkpointing: bool = False
+    """Recompute each block in the backward pass instead of storing it."""
+    body: str = "free"
+    """Body model of the vertex and joint losses: "free", or the path of a SMPL file."""
+    wan_transformer: Path | None = None
+    """Folder of a Wan transformer in diffusers' format; `build` copies it into both branches."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.width % self.num_heads or self.width // self.num_heads % 2:
+            raise ValueError(
+                f"width {self.width} does not give {self.num_heads} heads of even width: "
+                "change one of them"
+            )
+        if self.width % self.pose_heads:
+            raise ValueError(
+                f"width {self.width} does not divide into pose_heads {self.pose_heads}"
+            )
+        if self.num_layers % self.interleave:
+            raise ValueError(
+                f"num_layers {self.num_layers} is no multiple of interleave {self.interleave}"
+            )
+        if self.patch[0] != 1:
+            raise ValueError(
+                f"patch {self.patch} mixes latent frames; its first entry must be 1, because the "
+                "first latent frame is a clean condition with a time of its own"
+            )
+        if self.supervised_layers > self.num_motion_layers:
+            raise ValueError(
+                f"supervised_layers is {self.supervised_layers}, but there are only "
+                f"{self.num_motion_layers} motion blocks"
+            )
+        self._check_stage()
+        return self
+
+    def _check_stage(self) -> None:
+        idle = set(self.trainable) & set(COUPLING_PARTS)
+        if self.stage == 1 and (idle or self.weights.smpl):
+            raise ValueError(
+                "stage 1 runs the branches apart: take bridges, fusion and smpl out of trainable "
+                f"(now {self.trainable}) and set the rotation, vertices and joints weights to 0"
+            )
+        if "rgb" in self.trainable and not self.weights.flow_rgb:
+            raise ValueError("the rgb branch is trainable but weights.flow_rgb is 0: freeze it")
+        if not self.weights.smpl and set(self.trainable) & {"fusion", "smpl"}:
+            raise ValueError("fusion and smpl are trainable, but no SMPL loss has a weight")
+        if self.interaction == "none" and "bridges" in self.trainable:
+            raise ValueError("interaction 'none' has no bridges: take them out of trainable")
+
+    @property
+    def num_motion_layers(self) -> int:
+        return self.num_layers // self.interleave
+
+    @classmethod
+    def tiny(cls, stage: Literal[1, 2] = 2) -> "CoMoViConfig":
+        """Below 1 M parameters for a CPU: 33 frames of 128 x 128 as 48 x 9 x 8 x 8 latents.
+
+        Trained from scratch, so there is no pretrained RGB branch to freeze: stage 1 trains both
+        branches and the embedders, stage 2 everything (deviation from the paper).
+        """
+        return cls(
+            latent_channels=48,
+            text_dim=64,
+            text_tokens=32,
+            width=64,
+            num_heads=4,
+            num_layers=4,
+            ffn_dim=256,
+            patch=(1, 1, 1),
+            time_freq_dim=64,
+            pose_layers=2,
+            pose_heads=4,
+            pose_ffn_dim=128,
+            pose_positions=32,
+            supervised_layers=2,
+            shift=1.0,
+            stage=stage,
+            trainable=("embedders", "rgb", "motion") if stage == 1 else PARTS,
+            weights=_uncoupled(LossWeights()) if stage == 1 else LossWeights(),
+        )
+
+    @classmethod
+    def wan5b(cls, stage: Literal[1, 2] = 2) -> "CoMoViConfig":
+        """The paper's size, 11.08 B parameters, on Wan 2.2 TI2V-5B: 81 frames at 704 x 1280.
+
+        Stage 1 adapts the motion branch alone; stage 2 couples the branches with the RGB branch and
+        the embedders frozen (supplement, Training).
+        """
+        alone = _uncoupled(LossWeights(flow_rgb=0.0))
+        return cls(
+            latent_channels=48,
+            text_dim=4096,
+            text_tokens=512,
+            width=3072,
+            num_heads=24,
+            num_layers=30,
+            ffn_dim=14336,
+            pose_layers=6,
+            pose_heads=12,
+            pose_ffn_dim=4096,
+            pose_positions=80,
+            gradient_checkpointing=True,
+            stage=stage,
+            trainable=("motion",) if stage == 1 else ("motion", *COUPLING_PARTS),
+            weights=alone if stage == 1 else LossWeights(),
+        )
+
+    def build(self) -> "CoMoVi":
+        """The system, on the default device (under `torch.device("meta")`: without storage)."""
+        from motion.models.comovi.system import CoMoVi
+
+        return CoMoVi(self)
+
+
+def _uncoupled(weights: LossWeights) -> LossWeights:
+    return weights.model_copy(update={"rotation": 0.0, "vertices": 0.0, "joints": 0.0})
+
+
+class SampleOptions(BaseModel):
+    """How to sample (Wan's reference settings)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=50, ge=1)
+    """Network calls per guided branch."""
+    guidance: float = 6.0
+    """Weight of the text against the null text; 1 is none and halves the cost."""
+    shift: float = Field(default=5.0, gt=0)
+    """Shift of the sampling times towards noise."""
+    solver: Solver = "unipc"

@@ -1,0 +1,188 @@
+"""The dual-branch diffusion transformer (Zhao et al. 2026, section 3.3).
+
+Two complete Wan transformers, one for RGB and one for the motion map, with shared text and time
+embedders. Zero-initialized linear bridges let the streams exchange features after every
+`interleave`-th RGB block; separate fusion linears feed the SMPL predictor.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from motion.models.comovi.blocks import Branch, Rotary, rotary_table
+from motion.models.comovi.config import CoMoViConfig, Part
+from motion.models.comovi.smpl_predictor import SMPLPredictor
+
+
+class DualOutput(NamedTuple):
+    """Velocities in float32, and the poses of each requested layer in ascending order."""
+
+    rgb: Float[Tensor, "b c tl hl wl"] | None
+    map: Float[Tensor, "b c tl hl wl"]
+    poses: tuple[Float[Tensor, "b f 144"], ...]
+
+
+class _Context(NamedTuple):
+    """What every block reads."""
+
+    text: Tensor
+    time: Tensor
+    rotary: Rotary
+    first: int
+
+
+class DualBranch(nn.Module):
+    def __init__(self, config: CoMoViConfig):
+        super().__init__()
+        self.config = config
+        width, num_motion = config.width, config.num_motion_layers
+        self.embedders = WanTimeTextImageEmbedding(
+            width, config.time_freq_dim, 6 * width, config.text_dim
+        )
+        self.rgb = self._branch(config.num_layers)
+        self.motion = self._branch(num_motion)
+        to_motion = config.interaction in ("single_v2m", "dual")
+        to_rgb = config.interaction in ("single_m2v", "dual")
+        self.bridges = nn.ModuleDict(
+            {
+                "to_motion": _zero_linears(width, num_motion if to_motion else 0),
+                "to_rgb": _zero_linears(width, num_motion if to_rgb else 0),
+            }
+        )
+        self.fusion = _zero_linears(width, num_motion)
+        self.smpl = SMPLPredictor(
+            width,
+            num_layers=config.pose_layers,
+            num_heads=config.pose_heads,
+            ffn_dim=config.pose_ffn_dim,
+            stride=config.temporal_stride,
+            num_positions=config.pose_positions,
+            resize_positions=config.pose_positions_resize,
+        )
+        for module in self.embedders.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)  # Wan's own
+                nn.init.zeros_(module.bias)
+
+    @property
+    def parts(self) -> dict[Part, nn.Module]:
+        """The parts that a config can train or freeze; together they hold every parameter."""
+        return {
+            "embedders": self.embedders,
+            "rgb": self.rgb,
+            "motion": self.motion,
+            "bridges": self.bridges,
+            "fusion": self.fusion,
+            "smpl": self.smpl,
+        }
+
+    def _branch(self, num_layers: int) -> Branch:
+        c = self.config
+        return Branch(c.latent_channels, c.patch, c.width, c.ffn_dim, c.num_heads, num_layers)
+
+    def forward(
+        self,
+        x_rgb: Float[Tensor, "b c tl hl wl"],
+        x_map: Float[Tensor, "b c tl hl wl"],
+        time: Float[Tensor, "b"],
+        text: Float[Tensor, "b m e"],
+        *,
+        initial_pose: Float[Tensor, "b 144"] | None = None,
+        pose_layers: Sequence[int] = (),
+        run_rgb: bool = True,
+    ) -> DualOutput:
+        """Velocities of both streams at noise level `time` in [0, 1].
+
+        The first latent frame of the inputs is the clean condition, whose time is 0. `text` is
+        already padded to its fixed length; padded slots are zeros and are attended to, as in Wan.
+        Motion blocks in `pose_layers` also give poses, starting from `initial_pose`. In stage 1 no
+        bridge is used, and `run_rgb=False` then leaves the RGB branch out.
+        """
+        coupled = self.config.stage == 2
+        assert run_rgb or not (coupled or pose_layers)
+        grid = self._grid(x_map)
+        context, head_time = self._context(x_map, time, text)
+        xm = self.motion.embed(x_map)
+        xr = self.rgb.embed(x_rgb) if run_rgb else None
+        poses: list[Tensor] = []
+        for i in range(self.config.num_layers):
+            j, exchange = divmod(i, self.config.interleave)
+            if exchange == 0:
+                xm = self._run(
+                    self.motion, j, self._bridged(coupled, "to_motion", j, xm, xr), context
+                )
+            if xr is None:
+                continue
+            xr = self._run(self.rgb, i, xr, context)
+            if exchange == 0:
+                if j in pose_layers:
+                    assert initial_pose is not None
+                    fused = (xm + self.fusion[j](xr)).unflatten(1, (grid[0], -1))
+                    poses.append(self.smpl(initial_pose, fused))
+                xr = self._bridged(coupled, "to_rgb", j, xr, xm)
+        v_map = self._velocity(self.motion, xm, head_time, context.first, grid)
+        v_rgb = None if xr is None else self._velocity(self.rgb, xr, head_time, context.first, grid)
+        return DualOutput(v_rgb, v_map, tuple(poses))
+
+    def _grid(self, latent: Float[Tensor, "b c tl hl wl"]) -> tuple[int, int, int]:
+        """Tokens per axis."""
+        sizes, patch = latent.shape[2:], self.config.patch
+        if any(size % p for size, p in zip(sizes, patch, strict=True)):
+            raise ValueError(
+                f"latents of {tuple(sizes)} frames, rows and columns do not divide into patches "
+                f"of {patch}: change the video size or the patch"
+            )
+        return sizes[0] // patch[0], sizes[1] // patch[1], sizes[2] // patch[2]
+
+    def _context(
+        self,
+        latent: Float[Tensor, "b c tl hl wl"],
+        time: Float[Tensor, "b"],
+        text: Float[Tensor, "b m e"],
+    ) -> tuple[_Context, Float[Tensor, "b 2 d"]]:
+        """Embedded text, two-row time modulation and rotary table; the time rows of the heads."""
+        dtype = self.embedders.text_embedder.linear_1.weight.dtype
+        rows = torch.stack((torch.zeros_like(time), 1000 * time.float()), dim=1)
+        # The time path stays out of bfloat16, which rounds 999.8 to 1000.
+        with torch.autocast(latent.device.type, enabled=False):
+            temb, modulation, embedded, _ = self.embedders(
+                rows.flatten(), text.to(dtype), None, timestep_seq_len=2
+            )
+        size = (latent.shape[2], latent.shape[3], latent.shape[4])
+        head_dim = self.config.width // self.config.num_heads
+        rotary = rotary_table(head_dim, self.config.patch, size, str(latent.device))
+        _, rows_per_frame, columns = self._grid(latent)
+        context = _Context(
+            embedded, modulation.unflatten(2, (6, -1)), rotary, rows_per_frame * columns
+        )
+        return context, temb
+
+    def _run(self, branch: Branch, index: int, x: Tensor, context: _Context) -> Tensor:
+        block = branch.block(index)
+        if self.config.gradient_checkpointing and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(cast(Any, block), x, *context, use_reentrant=False))
+        return block(x, *context)
+
+    def _bridged(
+        self, coupled: bool, direction: str, j: int, x: Tensor, other: Tensor | None
+    ) -> Tensor:
+        """x plus what the other stream sends it, where there is such a bridge."""
+        bridges = cast(nn.ModuleList, self.bridges[direction])
+        return x + bridges[j](other) if coupled and len(bridges) else x
+
+    def _velocity(
+        self, branch: Branch, x: Tensor, time: Tensor, first: int, grid: tuple[int, int, int]
+    ) -> Tensor:
+        return branch.unpatchify(branch.head(x, time, first), grid).float()
+
+
+def _zero_linears(width: int, count: int) -> nn.ModuleList:
+    layers = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
+    for parameter in layers.parameters():
+        nn.init.zeros_(parameter)
+    return layers
