@@ -1,0 +1,198 @@
+"""Self-describing exports: what inference, evaluation and later stages load.
+
+    config.json            system, encoders, body, data, training
+    model.safetensors      weights
+    ema.safetensors        moving average, where one was kept
+    encoders/text, video   copies of the dataset's encoders
+    git.txt, README.md     code state and model card with the data's licences
+
+An export appears under its name whole or not at all.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from motion.training.config import InitConfig, TrainConfig
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+_ENCODER_KINDS = ("text", "video")
+
+
+def describe(
+    config: TrainConfig,
+    *,
+    step: int,
+    identity: Mapping[str, Any],
+    identity_hash: str,
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Contents of config.json.
+
+    Args:
+        config: the training.
+        step: completed steps.
+        identity: what decides the result (TrainConfig.identity).
+        identity_hash: its hash.
+        data: facts of the dataset (motion.training.dataset.facts).
+    """
+    encoders: dict[str, Any] = {}
+    for kind, facts in data["encoders"].items():
+        path = {"path": f"encoders/{kind}"} if kind in _ENCODER_KINDS else {}
+        encoders[kind] = {**_as_dict(facts), **path}
+    return {
+        "format": FORMAT,
+        "system": config.system.model_dump(mode="json"),
+        "encoders": encoders,
+        "body": data["body"],
+        "data": {name: value for name, value in data.items() if name not in ("encoders", "body")},
+        "training": {
+            "config": config.model_dump(mode="json"),
+            "identity": dict(identity),
+            "hash": identity_hash,
+        },
+        "step": step,
+    }
+
+
+def _as_dict(facts: Any) -> dict[str, Any]:
+    return dict(facts) if isinstance(facts, Mapping) else {"id": facts}
+
+
+def write(
+    target: Path,
+    description: Mapping[str, Any],
+    states: Sequence[Mapping[str, Tensor]],
+    *,
+    data_root: Path,
+    git: str,
+) -> Path:
+    """Commit an export.
+
+    Args:
+        target: the export directory; a previous export of that name is replaced.
+        description: of `describe`.
+        states: raw weights, and their moving average where one was kept.
+        data_root: encoded dataset, whose encoders are copied.
+        git: state of the code.
+
+    Raises:
+        RuntimeError: the folder cannot be written.
+    """
+    staging = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        staging.mkdir(parents=True)
+        for name, state in zip(("model", "ema"), states, strict=False):
+            save_file(dict(state), staging / f"{name}.safetensors")
+        for kind in _ENCODER_KINDS:
+            if kind in description["encoders"]:
+                shutil.copytree(data_root / "encoders" / kind, staging / "encoders" / kind)
+        (staging / "git.txt").write_text(git)
+        (staging / "README.md").write_text(model_card(target.name, description, len(states) > 1))
+        (staging / CONFIG_FILE).write_text(json.dumps(description, indent=2, sort_keys=True))
+        if target.exists():
+            os.replace(target, staging / "replaced")
+        os.replace(staging, target)
+        shutil.rmtree(target / "replaced", ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise RuntimeError(f"cannot write the export {target}: {error}") from error
+    return target
+
+
+def model_card(name: str, description: Mapping[str, Any], has_ema: bool) -> str:
+    """README.md of an export."""
+    data = description["data"]
+    licences = "\n".join(f"- {licence}" for licence in data.get("licences", [])) or "- none stated"
+    encoders = "\n".join(
+        f"- {kind}: {facts.get('id', 'unnamed')} (`{str(facts.get('hash', ''))[:16]}`)"
+        for kind, facts in description["encoders"].items()
+    )
+    weights = "`model.safetensors` (raw)" + (" and `ema.safetensors`" if has_ema else "")
+    return f"""# {name}
+
+A `{description["system"]["kind"]}` model after {description["step"]} optimizer steps.
+Weights: {weights}.
+
+## Data
+
+{data.get("num_clips", 0)} clips of the split `{data.get("split", "train")}`, dataset version
+`{str(data.get("hash", ""))[:16]}`. Licences of the clips:
+
+{licences}
+
+## Encoders
+
+{encoders or "- none"}
+
+Body model: {description["body"]}. No body model data is part of this folder.
+
+## Provenance
+
+`config.json` holds the complete training config, `git.txt` the state of the code.
+"""
+
+
+def committed(target: Path) -> dict[str, Any] | None:
+    """config.json of a committed export, None where there is none.
+
+    Raises:
+        ValueError: it is of another format.
+    """
+    path = target / CONFIG_FILE
+    if not path.is_file():
+        return None
+    description = json.loads(path.read_text())
+    if description.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {description.get('format')}, this code reads {FORMAT}; "
+            "export again with this version"
+        )
+    return description
+
+
+def load_initial(init: InitConfig, names: set[str]) -> dict[str, Tensor]:
+    """Weights of an export for a module whose state has these names.
+
+    Args:
+        init: which export, which weights, and which names may be missing.
+        names: the module's state names.
+
+    Raises:
+        ValueError: no such export, or its names do not match; the message lists them.
+    """
+    if committed(init.export) is None:
+        raise ValueError(
+            f"init_from.export {init.export} is no export ({CONFIG_FILE} is missing); resumable "
+            "checkpoints are not accepted, give a folder under exports/"
+        )
+    path = init.export / f"{init.weights}.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{init.export} has no {path.name}; choose weights='model'")
+    with safe_open(path, framework="pt") as file:
+        found = set(file.keys())
+    missing = sorted(n for n in names - found if not n.startswith(init.allow_missing or ("\0",)))
+    unexpected = sorted(found - names)
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} does not fit the system:"
+            + _listing("missing (add a prefix to init_from.allow_missing to permit)", missing)
+            + _listing("unexpected", unexpected)
+        )
+    return load_file(path)
+
+
+def _listing(title: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f"\n    ... and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"\n  {len(names)} {title}:" + "".join(f"\n    {name}" for name in names[:10]) + more

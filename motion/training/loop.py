@@ -1,0 +1,260 @@
+"""The training loop: one for every Trainable, with or without Ray around it.
+
+`train` needs a process group and an iterator of batches; `train_loop` is what Ray Train's workers
+execute. The position of a run is one integer, the step: the order of the data, the noise and the
+learning rate are functions of it.
+"""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from motion.batch import Batch
+from motion.training import checkpoint, console, export, restore
+from motion.training.config import TrainConfig
+from motion.training.engine import (
+    LARGE_PARAMETERS,
+    Engine,
+    build_module,
+    build_sharded,
+    count_parameters,
+)
+from motion.training.recorder import Profiler, Recorder
+from motion.training.shards import MovingAverage, fragments, full_state
+from motion.training.step import NonFiniteLossError, StepResult, run_step
+from motion.training.tracking import Tracker
+
+OpenBatches = Callable[[TrainConfig, int, int], Iterator[Batch]]
+"""(config, rank, start step) -> that rank's micro-batches from the step on, without end."""
+
+Commit = Callable[[Path, str, dict[str, float], dict[str, Any] | None], None]
+"""(this rank's folder, checkpoint name, metrics, arguments of a validation or None)."""
+
+FAILURE_FILE = "failure.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the driver decided once and hands to all workers of all attempts."""
+
+    run_id: str
+    """MLflow run."""
+    identity: Mapping[str, Any]
+    """What decides the result (TrainConfig.identity)."""
+    identity_hash: str
+    data: Mapping[str, Any]
+    """Facts of the dataset (motion.training.dataset.facts)."""
+    git: str
+    """State of the code on the driver."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """How one rank reaches the outside."""
+
+    newest: Path | None
+    """Newest committed checkpoint; None lets the loop look in the run's folder."""
+    commit: Commit
+    """Publishes a checkpoint; a collective call."""
+    tracker: Tracker | None
+    """Only on rank 0."""
+
+
+def train(config: TrainConfig, job: Job, worker: Worker, open_batches: OpenBatches) -> None:
+    """Train from the newest intact checkpoint to the last step, then export.
+
+    Raises:
+        NonFiniteLossError: on every rank.
+        RuntimeError: checkpoints exist but none is intact, or storage cannot be written.
+    """
+    attempt = _next_attempt(config)
+    folder = restore.choose(config.run_dir, worker.newest, _say(config))
+    start = _position(folder, job)
+    engine = restore.open_engine(
+        config, _initial_module(config, resumed=folder is not None), folder
+    )
+    average = restore.start_average(config, engine, folder)
+    torch.manual_seed(config.seed)
+    if folder is not None:
+        restore.restore_rng(folder, config)
+    _announce(config, job, worker.tracker, attempt, start)
+    recorder = Recorder(config, worker.tracker, engine.device, attempt)
+    profiler = Profiler(config, worker.tracker, start)
+    batches = open_batches(config, dist.get_rank(), start)
+    began, last = time.perf_counter(), 0.0
+    for step in range(start, config.steps):
+        profiler.before(step)
+        result = run_step(engine, batches, step)
+        if average is not None:
+            average.update(fragments(engine))
+        last = result.loss
+        profiler.after(step, last=step + 1 == config.steps)
+        recorder.add(step, result)
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+            _checkpoint(config, job, worker, engine, average, result, step + 1, attempt)
+    if dist.get_rank() == 0:
+        seconds = time.perf_counter() - began
+        print(console.summary(config, seconds=seconds, resumed_at=start, final=last), flush=True)
+
+
+def _initial_module(config: TrainConfig, *, resumed: bool) -> nn.Module:
+    """The module before the engine: seeded, or from `init_from`; sharded at once where large."""
+    sharded = config.zero_stage == 3 and count_parameters(config)[0] >= LARGE_PARAMETERS
+    if sharded and dist.get_rank() != 0:
+        return build_sharded(config, None)
+    module = build_module(config)
+    if config.init_from is not None and not resumed:
+        weights = export.load_initial(config.init_from, set(module.state_dict()))
+        module.load_state_dict(weights, strict=False)
+    return build_sharded(config, module) if sharded else module
+
+
+def _position(folder: Path | None, job: Job) -> int:
+    """Completed steps of a checkpoint, which must belong to this training."""
+    if folder is None:
+        return 0
+    state = checkpoint.read_state(folder)
+    if state["identity"] != job.identity_hash:
+        raise RuntimeError(
+            f"{folder} was written by another training (identity {state['identity'][:12]}, this "
+            f"one is {job.identity_hash[:12]}); choose another name or delete the run's folder"
+        )
+    return int(state["step"])
+
+
+def _next_attempt(config: TrainConfig) -> int:
+    """Worker-group starts of this run so far, agreed upon by all ranks."""
+    found = [0]
+    if dist.get_rank() == 0:
+        path = config.run_dir / "attempts"
+        found[0] = int(path.read_text()) + 1 if path.is_file() else 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(found[0]))
+    dist.broadcast_object_list(found)
+    return found[0]
+
+
+def _say(config: TrainConfig) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if dist.get_rank() == 0:
+            console.record_event(config.run_dir, "checkpoint", text)
+
+    return say
+
+
+def _announce(
+    config: TrainConfig, job: Job, tracker: Tracker | None, attempt: int, start: int
+) -> None:
+    if tracker is None:
+        return
+    if attempt > 1:
+        text = f"attempt {attempt} continues after step {start} of {config.steps}"
+        console.record_event(config.run_dir, "restart", text)
+    total, trainable = count_parameters(config)
+    facts = {
+        "parameters": f"{total:,} ({trainable:,} trainable)",
+        "dataset": str(job.data.get("hash", ""))[:16],
+        "mlflow run": job.run_id,
+    }
+    print(console.banner(config, facts), flush=True)
+    tracker.tag("attempt", str(attempt))
+
+
+def _checkpoint(
+    config: TrainConfig,
+    job: Job,
+    worker: Worker,
+    engine: Engine,
+    average: MovingAverage | None,
+    result: StepResult,
+    completed: int,
+    attempt: int,
+) -> None:
+    """Save, export where due, and publish after `completed` steps; a collective call."""
+    started = time.perf_counter()
+    folder = Path(tempfile.mkdtemp(prefix="checkpoint_"))
+    state = checkpoint.describe(
+        config, step=completed, identity=job.identity_hash, git=job.git.split("\n")[0]
+    )
+    checkpoint.save(folder, engine, average, state)
+    validation = _export(config, job, engine, average, completed)
+    metrics = {"step": float(completed), "loss": result.loss}
+    worker.commit(folder, restore.folder_name(completed, attempt), metrics, validation)
+    if worker.tracker is not None:
+        worker.tracker.metrics({"checkpoint_s": time.perf_counter() - started}, completed)
+        worker.tracker.tag("newest_checkpoint", restore.folder_name(completed, attempt))
+
+
+def _export(
+    config: TrainConfig, job: Job, engine: Engine, average: MovingAverage | None, completed: int
+) -> dict[str, Any] | None:
+    """Write the final export, or one to validate; arguments of its validation, None if not due."""
+    last = completed == config.steps
+    every = config.validate_with.every * config.checkpoint_every if config.validate_with else 0
+    due = every > 0 and (last or completed % every == 0)
+    if not (last or due):
+        return None
+    target = config.export_dir if last else config.run_dir / "exports" / f"step_{completed:08d}"
+    states = full_state(engine, average)
+    if dist.get_rank() == 0:
+        description = export.describe(
+            config,
+            step=completed,
+            identity=job.identity,
+            identity_hash=job.identity_hash,
+            data=job.data,
+        )
+        export.write(target, description, states, data_root=config.data.root, git=job.git)
+    dist.barrier()
+    return {"export_dir": str(target), "step": completed, "temporary": not last} if due else None
+
+
+def train_loop(settings: dict[str, Any]) -> None:
+    """Ray Train's worker function.
+
+    A loss that is not finite would be so again after a restart: it is written to failure.json,
+    which `fit` raises, instead of being raised here and retried.
+
+    Args:
+        settings: config (TrainConfig), job (Job), open_batches (OpenBatches).
+    """
+    import ray.train
+
+    config: TrainConfig = settings["config"]
+    job: Job = settings["job"]
+    newest = ray.train.get_checkpoint()
+    worker = Worker(
+        newest=Path(newest.path) if newest is not None else None,
+        commit=_report,
+        tracker=Tracker(config, job.run_id) if dist.get_rank() == 0 else None,
+    )
+    try:
+        train(config, job, worker, settings["open_batches"])
+    except NonFiniteLossError as error:
+        if dist.get_rank() == 0:
+            text = json.dumps({"kind": "non-finite", "text": str(error)})
+            (config.run_dir / FAILURE_FILE).write_text(text)
+
+
+def _report(
+    folder: Path, name: str, metrics: dict[str, float], validation: dict[str, Any] | None
+) -> None:
+    import ray.train
+
+    task = ray.train.ValidationTaskConfig(fn_kwargs=validation) if validation else False
+    ray.train.report(
+        metrics,
+        checkpoint=ray.train.Checkpoint.from_directory(str(folder)),
+        checkpoint_dir_name=name,
+        validation=task,
+    )
+    shutil.rmtree(folder)

@@ -1,0 +1,112 @@
+"""One optimizer step over all ranks, and what happens when it is not finite."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from motion.batch import Batch
+from motion.models.system import Logs
+from motion.training.engine import Engine
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss or a gradient became NaN or infinite; the message names clips, term and remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """One optimizer step of the global batch."""
+
+    loss: float
+    terms: Mapping[str, float]
+    """Loss terms, normalised like the loss."""
+    gradient_norm: float
+    """L2 norm before clipping."""
+    wait_s: float
+    """Seconds that this rank waited for data."""
+    clip_ids: tuple[str, ...]
+    """This rank's clips, in order."""
+    replaced: tuple[str, ...]
+    """Broken rows that the pipeline replaced on this rank."""
+
+
+def run_step(engine: Engine, batches: Iterator[Batch], step: int) -> StepResult:
+    """Forward, backward and update over the accumulation; a collective call.
+
+    Raises:
+        NonFiniteLossError: on every rank, before the weights are changed when a loss is not
+            finite, after the change when only the gradient norm is not.
+    """
+    config = engine.config
+    seen: list[tuple[Batch, Tensor]] = []
+    names: list[str] = []
+    wait_s = 0.0
+    for index in range(config.accumulation):
+        started = time.perf_counter()
+        batch = next(batches).stamp(step=step, steps=config.steps, seed=config.seed)
+        wait_s += time.perf_counter() - started
+        loss, logs = engine.forward_backward(batch.to(engine.device))
+        names = sorted(logs)
+        seen.append((batch, _vector(loss, logs)))
+        if index + 1 < config.accumulation:
+            engine.skip()
+    total = torch.stack([values for _, values in seen]).mean(0)
+    dist.all_reduce(total)
+    means = [value / dist.get_world_size() for value in total.tolist()]
+    if not all(math.isfinite(value) for value in means):
+        raise NonFiniteLossError(_loss_report(step, ["loss", *names], seen))
+    norm = engine.update(step)
+    if not math.isfinite(norm):
+        raise NonFiniteLossError(_gradient_report(step, norm, [batch for batch, _ in seen]))
+    return StepResult(
+        loss=means[0],
+        terms=dict(zip(names, means[1:], strict=True)),
+        gradient_norm=norm,
+        wait_s=wait_s,
+        clip_ids=tuple(name for batch, _ in seen for name in batch.clip_ids),
+        replaced=tuple(text for batch, _ in seen for text in batch.replaced),
+    )
+
+
+def _vector(loss: Tensor, logs: Logs) -> Tensor:
+    """Loss and terms in the terms' sorted order, in float64: sums must not depend on the split."""
+    values = [loss, *(logs[name] for name in sorted(logs))]
+    return torch.stack([value.detach().double().reshape(()) for value in values])
+
+
+def _loss_report(step: int, names: list[str], seen: list[tuple[Batch, Tensor]]) -> str:
+    """The same message on every rank: which term of which clips."""
+    local: list[str] = []
+    for batch, values in seen:
+        bad = [n for n, v in zip(names, values.tolist(), strict=True) if not math.isfinite(v)]
+        if bad:
+            terms = [name for name in bad if name != "loss"] or ["loss"]
+            clips = ", ".join(batch.clip_ids)
+            local.append(f"rank {dist.get_rank()}: term {', '.join(terms)} of clips {clips}")
+    return (
+        f"step {step}: the loss is not finite; {'; '.join(_from_all(local))}. The weights were "
+        "not changed. Look at these clips first; if they are sound, lower optimizer.learning_rate "
+        "or optimizer.clip_norm, or lengthen optimizer.warmup_steps. A restart under this name "
+        "continues from the last checkpoint"
+    )
+
+
+def _gradient_report(step: int, norm: float, batches: list[Batch]) -> str:
+    """The same message on every rank: the clips of the global batch."""
+    clips = [name for batch in batches for name in batch.clip_ids]
+    return (
+        f"step {step}: the gradient norm is {norm} although the loss is finite; clips of this "
+        f"step: {', '.join(_from_all(clips))}. Term: gradient. Look for a square root, a norm or "
+        "a division at zero in the loss. The last checkpoint is older than this step and sound"
+    )
+
+
+def _from_all(local: list[str]) -> list[str]:
+    gathered: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(gathered, local)
+    return [item for items in gathered for item in items]
