@@ -22,6 +22,7 @@ from pydantic import (
 from torch import nn
 
 from motion import models, paths
+from motion.data.pipeline import StreamConfig
 
 
 def _absolute(path: Path) -> Path:
@@ -58,6 +59,8 @@ class DataConfig(_Frozen):
     """Which clips are trained on."""
     encoders: dict[str, str] = Field(default_factory=dict)
     """Expected content hash per encoder ("text", "video"); training refuses other ones."""
+    stream: StreamConfig = StreamConfig()
+    """How a worker reads its share: through Ray Data or by itself, how far ahead ..."""
 
 
 class OptimizerConfig(_Frozen):
@@ -124,7 +127,7 @@ class ProfileConfig(_Frozen):
 EXECUTION_FIELDS = frozenset(
     {"num_workers", "use_gpu", "cpus_per_worker", "micro_batch", "accumulation", "log_every"}
     | {"checkpoint_every", "keep_checkpoints", "max_failures", "validate_with", "record_steps"}
-    | {"storage", "tracking_uri", "experiment", "profile", "price_per_hour", "use_ray_data"}
+    | {"storage", "tracking_uri", "experiment", "profile", "price_per_hour"}
 )
 """Fields that change where and how a run executes but not what it computes: a run may be
 continued with other values, as long as the global batch stays the same."""
@@ -186,8 +189,6 @@ class TrainConfig(_Frozen):
     """Write step, loss in full precision and clip ids of every rank to runs/<name>/steps."""
     price_per_hour: Annotated[float, Field(ge=0)] = 0.0
     """Price of one worker in any currency per hour: gives the cost per 1,000 steps."""
-    use_ray_data: bool = True
-    """Read through Ray Data; False reads in the worker itself (tests, tiny data)."""
 
     @field_validator("system", mode="before")
     @classmethod
@@ -252,6 +253,7 @@ class TrainConfig(_Frozen):
         """
         fields = self.model_dump(mode="json", exclude=set(EXECUTION_FIELDS))
         fields["data"]["root"] = dataset_hash or fields["data"]["root"]
+        fields["data"]["stream"] = {"captions": self.data.stream.captions}  # the rest is speed
         if init_hash:
             fields["init_from"]["export"] = init_hash
         return flatten({**fields, "global_batch": self.global_batch})

@@ -34,7 +34,7 @@ from motion.training.step import NonFiniteLossError, StepResult, run_step
 from motion.training.tracking import Tracker
 
 OpenBatches = Callable[[TrainConfig, int, int], Iterator[Batch]]
-"""(config, rank, start step) -> that rank's micro-batches from the step on, without end."""
+"""(config, rank, start step) -> that rank's micro-batches from the step to the last."""
 
 Commit = Callable[[Path, str, dict[str, float], dict[str, Any] | None], None]
 """(this rank's folder, checkpoint name, metrics, arguments of a validation or None)."""

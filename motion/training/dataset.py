@@ -1,0 +1,106 @@
+"""What a training knows of its dataset: facts for the record, checks before the start, batches."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from motion.batch import Batch
+from motion.data.manifest import Manifest, ManifestRow
+from motion.data.pipeline import stream
+from motion.data.plan import ClipRef, Plan
+from motion.data.schema import SCHEMA_VERSION
+from motion.data.storage import read_rows
+from motion.training.config import TrainConfig
+
+
+def facts(config: TrainConfig) -> dict[str, Any]:
+    """Facts of the dataset and split, JSON values: hash, encoders, licences, buckets ...
+
+    Raises:
+        FileNotFoundError: no committed dataset lies there.
+        ValueError: other schema or encoders than expected, flagged clips, or columns that no
+            clip has.
+    """
+    manifest = Manifest.load(config.data.root)
+    rows = manifest.select(config.data.split)
+    _check_flagged(config, rows)
+    _check_encoders(config, manifest)
+    _check_columns(config, rows)
+    first = rows[0]
+    fields = ["fps", "body_id", "video_size"]
+    row = read_rows(manifest.root / first.file, first.row_group, [first.row], fields)[0]
+    height, width = row["video_size"] or (0, 0)
+    return {
+        "root": str(manifest.root),
+        "hash": manifest.hash,
+        "schema_version": SCHEMA_VERSION,
+        "split": config.data.split,
+        "num_clips": len(rows),
+        "licences": sorted({row.licence for row in rows}),
+        "sources": dict(Counter(row.source for row in rows)),
+        "buckets": dict(Counter(row.bucket for row in rows)),
+        "fps": row["fps"],
+        "num_frames": first.num_frames,
+        "height": height,
+        "width": width,
+        "body": str(row["body_id"]).split("-")[0],
+        "body_id": row["body_id"],
+        "encoders": dict(manifest.encoders),
+    }
+
+
+def _check_flagged(config: TrainConfig, rows: list[ManifestRow]) -> None:
+    flagged = [row for row in rows if row.flagged]
+    if flagged:
+        licences = ", ".join(sorted({row.licence for row in flagged}))
+        raise ValueError(
+            f"{len(flagged)} of {len(rows)} clips of {config.data.root} are flagged ({licences}), "
+            f"e.g. {flagged[0].clip_id}: their licence forbids an export, which every training "
+            "ends with; prepare a dataset without them"
+        )
+
+
+def _check_encoders(config: TrainConfig, manifest: Manifest) -> None:
+    for kind, expected in config.data.encoders.items():
+        found = manifest.encoders.get(kind)
+        value = found.get("hash") if isinstance(found, dict) else found
+        if value != expected:
+            raise ValueError(
+                f"{config.data.root} was encoded with {kind} encoder {value}, the config expects "
+                f"{expected}: encode the data again, or correct data.encoders"
+            )
+
+
+def _check_columns(config: TrainConfig, rows: list[ManifestRow]) -> None:
+    present = {name for row in rows for name in row.present}
+    missing = sorted(set(config.data.columns) - present)
+    if missing:
+        raise ValueError(
+            f"no clip of {config.data.root} has the columns {missing}; it has {sorted(present)}. "
+            "Run rayjobs/encode.py, or correct data.columns"
+        )
+
+
+def plan_of(config: TrainConfig) -> Plan:
+    """The order of the data."""
+    rows = Manifest.load(config.data.root).select(config.data.split)
+    return Plan(
+        [ClipRef.of(row) for row in rows],
+        seed=config.seed,
+        micro_batch=config.micro_batch,
+        accumulation=config.accumulation,
+        world=config.num_workers,
+    )
+
+
+def stream_batches(config: TrainConfig, rank: int, start_step: int) -> Iterator[Batch]:
+    """The micro-batches of one rank from a step to the last."""
+    return stream(
+        plan_of(config),
+        config.data.root,
+        rank,
+        start_step,
+        steps=config.steps,
+        columns=config.data.columns,
+        config=config.data.stream,
+    )

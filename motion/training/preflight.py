@@ -1,0 +1,167 @@
+"""Checks before a training starts: a clear error now instead of a hanging cluster later."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ray
+import torch
+
+from motion.batch import Batch
+from motion.training import export
+from motion.training.config import TrainConfig
+from motion.training.engine import build_module, count_parameters
+from motion.training.loop import OpenBatches
+from motion.training.validation import load_function
+
+_TRIAL_PARAMETERS = 20_000_000
+"""Up to this size, a dry run computes the loss of one batch on the CPU."""
+
+
+def cluster_nodes() -> list[dict[str, float]]:
+    """Resources of every living node."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_resources(config: TrainConfig, nodes: Sequence[Mapping[str, float]]) -> str:
+    """Can the cluster ever hold the workers?
+
+    Ray Train retries an infeasible request for ever, so it is refused here.
+
+    Returns:
+        A line that describes request and cluster.
+
+    Raises:
+        ValueError: it cannot; the message says how many workers fit.
+    """
+    per_worker = {"CPU": config.cpus_per_worker} | ({"GPU": 1.0} if config.use_gpu else {})
+    fitting = sum(
+        min(int(node.get(name, 0.0) // need) for name, need in per_worker.items()) for node in nodes
+    )
+    total = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+    request = " + ".join(f"{need:g} {name}" for name, need in per_worker.items())
+    cluster = f"{len(nodes)} nodes, {total['CPU']:g} CPU, {total['GPU']:g} GPU"
+    if fitting < config.num_workers:
+        raise ValueError(
+            f"{config.num_workers} workers of {request} do not fit this cluster ({cluster}): "
+            f"{fitting} do. Lower num_workers (raise accumulation to keep the global batch of "
+            f"{config.global_batch}), lower cpus_per_worker, or add nodes"
+        )
+    spare = total["CPU"] - config.num_workers * config.cpus_per_worker
+    needed = int(config.data.stream.use_ray) + int(config.validate_with is not None)
+    if spare < needed:
+        raise ValueError(
+            f"the workers take {config.num_workers * config.cpus_per_worker:g} of "
+            f"{total['CPU']:g} CPUs and leave {spare:g}; the data pipeline and the validation need "
+            f"{needed}. Lower cpus_per_worker or num_workers, or set data.stream.use_ray=False"
+        )
+    spare_gpus = total["GPU"] - config.num_workers * int(config.use_gpu)
+    if config.validate_with is not None and config.validate_with.num_gpus > spare_gpus:
+        raise ValueError(
+            f"validation asks for {config.validate_with.num_gpus:g} GPUs beside the workers, the "
+            f"cluster has {spare_gpus:g} left: lower validate_with.num_gpus or num_workers"
+        )
+    return f"{config.num_workers} x ({request}) of {cluster}"
+
+
+def check_storage(config: TrainConfig, trainable: int) -> str:
+    """Is the storage writable, with room for checkpoints and export?
+
+    Raises:
+        ValueError: it is not.
+    """
+    state = 16 if config.ema_decay is not None else 12  # bytes per parameter: master, Adam, EMA
+    need = trainable * (state * (config.keep_checkpoints + 1) + 8)
+    try:
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=config.run_dir) as file:
+            file.write(os.urandom(16))
+    except OSError as error:
+        raise ValueError(
+            f"storage {config.storage} is not writable ({error}); choose another storage"
+        ) from error
+    free = shutil.disk_usage(config.storage).free
+    if free < need:
+        raise ValueError(
+            f"storage {config.storage} has {free / 2**30:.1f} GiB free, {config.keep_checkpoints} "
+            f"checkpoints and the export take about {need / 2**30:.1f} GiB: free some, or lower "
+            "keep_checkpoints"
+        )
+    return f"{config.storage}, {free / 2**30:.1f} GiB free, about {need / 2**30:.2f} needed"
+
+
+def check_init(config: TrainConfig, pending: frozenset[Path]) -> str:
+    """Does `init_from` fit the system?
+
+    Args:
+        config: the training.
+        pending: exports that earlier stages of the same recipe will write.
+
+    Raises:
+        ValueError: no such export, or names that do not match.
+    """
+    if config.init_from is None:
+        return f"seed {config.seed}"
+    if config.init_from.export in pending:
+        return f"{config.init_from.export} (written by an earlier stage)"
+    with torch.device("meta"):
+        names = set(config.build_system().state_dict())
+    export.load_initial(config.init_from, names)
+    return str(config.init_from.export)
+
+
+def check_validation(config: TrainConfig) -> str:
+    """Can the validation function be imported?
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if config.validate_with is None:
+        return "none"
+    load_function(config.validate_with)
+    return f"{config.validate_with.function} every {config.validate_with.every} checkpoints"
+
+
+def model_state_gib(config: TrainConfig, total: int, trainable: int) -> float:
+    """Model states per worker in GiB, without activations and communication buffers.
+
+    fp32 weights, gradients, master copy (stages 1 and 2 keep one beside the weights), two Adam
+    moments and the moving average; which of them are sharded follows from the stage.
+    """
+    average = 4 if config.ema_decay is not None else 0
+    frozen = 4 * (total - trainable)
+    share = config.num_workers
+    by_stage = {
+        0: 4 + 4 + 8 + average,
+        1: 4 + 4 + (4 + 8 + average) / share,
+        2: 4 + (4 + 4 + 8 + average) / share,
+        3: (4 + 4 + 8 + average) / share,
+    }
+    frozen_share = frozen / share if config.zero_stage == 3 else frozen
+    return (trainable * by_stage[config.zero_stage] + frozen_share) / 2**30
+
+
+def trial(config: TrainConfig, open_batches: OpenBatches) -> str:
+    """Shapes of one batch and, for small models, the loss that it gives on the CPU."""
+    stream = config.data.stream.model_copy(update={"use_ray": False})
+    data = config.data.model_copy(update={"stream": stream})
+    here = config.model_copy(update={"data": data})
+    batch = next(open_batches(here, 0, 0)).stamp(step=0, steps=config.steps, seed=config.seed)
+    text = ", ".join(f"{name} {shape}" for name, shape in shapes(batch).items())
+    if count_parameters(config)[0] > _TRIAL_PARAMETERS:
+        return text + "; too large for a trial on this machine"
+    with torch.no_grad():
+        loss, logs = build_module(here)(batch)
+    terms = ", ".join(f"{name} {float(value):.4f}" for name, value in sorted(logs.items()))
+    return f"{text}; loss {float(loss):.4f} ({terms})"
+
+
+def shapes(batch: Batch) -> dict[str, str]:
+    """Shape by field of the tensors that the batch carries."""
+    return {
+        name: "x".join(map(str, value.shape))
+        for name, value in vars(batch).items()
+        if isinstance(value, torch.Tensor) and value.dim() > 1
+    }
