@@ -1,0 +1,86 @@
+"""The static camera that keeps the whole clip in the frame."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from motion.camera import intrinsics as pinhole
+from motion.camera import look_at, project, to_camera
+
+
+class View(NamedTuple):
+    """A pinhole camera in the world."""
+
+    intrinsics: Float[Tensor, "3 3"]
+    T_camera_world: Float[Tensor, "4 4"]
+
+
+class Placement(NamedTuple):
+    """What is free in a camera's place."""
+
+    azimuth: float
+    """About the vertical, 0 in front of the person, in radians."""
+    eye_height: float
+    """In metres."""
+    focal: float
+    """Focal length over image height."""
+    fill: float
+    """Height of the person in the first frame over the image height, where the clip allows it."""
+    drift: tuple[float, float]
+    """Shift of the picture's middle, as shares of the free margin, in [-1, 1]."""
+
+
+def sample_placement(rng: np.random.Generator, max_azimuth: float) -> Placement:
+    """A camera place from one stream of random numbers."""
+    return Placement(
+        azimuth=rng.uniform(-max_azimuth, max_azimuth),
+        eye_height=rng.uniform(0.8, 1.6),
+        focal=rng.uniform(1.1, 1.7),
+        fill=rng.uniform(0.62, 0.8),
+        drift=(rng.uniform(-1, 1), rng.uniform(-1, 1)),
+    )
+
+
+def frame_person(
+    placement: Placement,
+    points: Float[Tensor, "t n 3"],
+    *,
+    height: int,
+    width: int,
+    margin: float,
+) -> View:
+    """The camera nearest to the wanted size that keeps every point inside, with a margin.
+
+    Args:
+        placement: where to stand and how large to show the person.
+        points: points on the person's outline over time, world, metres.
+        height: image height in pixels.
+        width: image width in pixels.
+        margin: free border on every side, as a share of the image side.
+    """
+    low, high = points.amin((0, 1)), points.amax((0, 1))
+    target = (low + high) / 2
+    standing = float(points[0, :, 1].max())
+    outward = torch.tensor([np.sin(placement.azimuth), 0.0, np.cos(placement.azimuth)]).float()
+    focal_px = placement.focal * height
+    camera = pinhole(focal_px, width, height)
+    distance = placement.focal * standing / placement.fill
+    up = torch.tensor([0.0, 1.0, 0.0])
+    size = torch.tensor([width, height])
+    for _ in range(12):
+        eye = target + distance * outward
+        eye[1] = placement.eye_height
+        T_camera_world = look_at(eye, target, up)
+        image = project(to_camera(points, T_camera_world), camera) / size
+        extent = image.amax((0, 1)) - image.amin((0, 1))
+        scale = float(extent.max()) / (1 - 2 * margin)
+        tall = float(image[0, :, 1].max() - image[0, :, 1].min()) / placement.fill
+        distance *= max(scale, tall) if max(scale, tall) > 1 else max(scale, tall, 0.5)
+    free = torch.clamp(1 - 2 * margin - extent, min=0.0) / 2
+    center = (image.amax((0, 1)) + image.amin((0, 1))) / 2
+    # Shifting the principal point recenters the clip without turning the camera again.
+    camera[:2, 2] += (0.5 - center + free * torch.tensor(placement.drift)) * size
+    return View(camera, T_camera_world)
