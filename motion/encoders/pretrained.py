@@ -30,7 +30,7 @@ class TransformersTextConfig(BaseModel):
     """Where the model lies in the source, e.g. `text_encoder` of a diffusers pipeline."""
     tokenizer_subfolder: str = ""
     """Where the tokenizer lies in the source, e.g. `tokenizer`."""
-    max_tokens: int = Field(512, ge=1)
+    max_tokens: int = Field(default=512, ge=1)
     """Longest token sequence; longer texts are cut. CLIP allows 77."""
 
 

@@ -36,18 +36,18 @@ class WordVectorsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dim: int = Field(64, ge=16)
+    dim: int = Field(default=64, ge=16)
     """Width of a token: `dim - position_dims` for the word, the rest for its place."""
-    max_tokens: int = Field(32, ge=2)
+    max_tokens: int = Field(default=32, ge=2)
     """Longest token sequence, start token included; later words are cut."""
-    position_dims: int = Field(8, ge=2, multiple_of=2)
+    position_dims: int = Field(default=8, ge=2, multiple_of=2)
     """Width of the sinusoidal part that tells a token's place in the sentence."""
-    previous_word: float = Field(0.5, ge=0)
+    previous_word: float = Field(default=0.5, ge=0)
     """Weight of the preceding word (dimensions reversed) within a token, so that "left knee,
     right arm" and "right knee, left arm" differ even for a network that never mixes tokens."""
-    max_words: int = Field(4096, ge=16)
+    max_words: int = Field(default=4096, ge=16)
     """Vocabulary: the most frequent words; all others are composed of character n-grams."""
-    damping: float = Field(0.1, ge=0)
+    damping: float = Field(default=0.1, ge=0)
     """Fraction of the mean variance added to each dimension's own before it is scaled to one:
     dimensions that hold next to nothing stay small instead of becoming amplified noise."""
 

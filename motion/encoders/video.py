@@ -32,13 +32,13 @@ class PatchAutoencoderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channels: int = Field(48, ge=1)
+    channels: int = Field(default=48, ge=1)
     """Latent channels: principal components kept per patch."""
     spatial_stride: Literal[4, 8, 16, 32] = 16
     """Height and width of a patch in pixels."""
-    temporal_stride: int = Field(4, ge=1)
+    temporal_stride: int = Field(default=4, ge=1)
     """Frames of a patch; the first frame of a clip is a patch of its own."""
-    whitening: float = Field(0.5, ge=0, le=1)
+    whitening: float = Field(default=0.5, ge=0, le=1)
     """Channels are divided by their standard deviation to this power (and by one common number
     that makes the mean variance one). 1 gives every channel unit variance, and with it the same
     weight in a latent loss to the strongest and the weakest component; 0 keeps a latent distance
