@@ -15,7 +15,9 @@ from tyro.extras import SubcommandApp
 from motion import paths
 
 TRACEBACK_VARIABLE: Final = "MOTION_TRACEBACK"
-FILE_SUFFIXES: Final = (".mp4", ".gif", ".png", ".npz")
+FILE_SUFFIXES: Final = (".mp4", ".png", ".npz")
+"""Files of one sample: [RGB | motion map | SMPL] video, strip, AMASS-keyed motion."""
+OTHER_SUFFIXES: Final = (".gif", ".glb", ".bvh", ".npy")
 
 app = SubcommandApp()
 
@@ -140,10 +142,16 @@ def read_prompts(given: Sequence[str]) -> list[str]:
 
 
 def output_stems(output: Path | None, prompts: Sequence[str]) -> list[Path]:
-    """One stem per sample: the given one, numbered where there are several samples."""
+    """One stem per sample: the given one, numbered where there are several samples.
+
+    Raises:
+        ValueError: the output asks for a kind of file that is not written.
+    """
     if output is None:
         words = "".join(c if c.isalnum() else " " for c in prompts[0].lower()).split()
         output = paths.samples() / ("_".join(words)[:48] or "sample")
+    if output.suffix in OTHER_SUFFIXES:
+        raise ValueError(f"{output}: a sample is written as {', '.join(FILE_SUFFIXES)}")
     stem = output.with_suffix("") if output.suffix in FILE_SUFFIXES else output
     if len(prompts) == 1:
         return [stem]

@@ -27,7 +27,7 @@ def runs() -> Path:
 
 
 def exports() -> Path:
-    """Self-describing models for sampling: `exports/<system>/<run>/`."""
+    """Self-describing models for sampling: one folder per training."""
     return outputs() / "exports"
 
 

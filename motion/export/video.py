@@ -118,7 +118,7 @@ def _label_bar(
     height: int,
     label_px: int,
     panels: Sequence[Panel],
-    scaled: Sequence[UInt8[np.ndarray, "t H W 3"]],
+    scaled: Sequence[UInt8[np.ndarray, "_t _H _W 3"]],
 ) -> UInt8[np.ndarray, "H W 3"]:
     image = Image.new("RGB", (width, height), _BACKGROUND)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(label_px * 0.62)

@@ -20,10 +20,10 @@ _CELL_IN = 1.12
 
 def strip_png(
     path: Path,
-    rows: Mapping[str, UInt8[np.ndarray, "t h w 3"]],
+    rows: Mapping[str, UInt8[np.ndarray, "_t _h _w 3"]],
     fps: float,
     *,
-    trajectory: Float[np.ndarray, "t 3"] | None = None,
+    trajectory: Float[np.ndarray, "_t 3"] | None = None,
     title: str = "",
     num_poses: int = 8,
     provenance: Provenance | None = None,
@@ -72,7 +72,7 @@ def strip_png(
 
 
 def _canvas(
-    rows: Mapping[str, UInt8[np.ndarray, "t h w 3"]], columns: int, *, with_path: bool, title: str
+    rows: Mapping[str, UInt8[np.ndarray, "_t _h _w 3"]], columns: int, *, with_path: bool, title: str
 ) -> tuple[Figure, GridSpec]:
     first = next(iter(rows.values()))
     cell_width = _CELL_IN * first.shape[2] / first.shape[1]
