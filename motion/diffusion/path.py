@@ -7,12 +7,13 @@ x0 = w_eps x_t - sigma v and eps = alpha v - w_x x_t, without division.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Path(Protocol):
     """Signal and noise levels over time t in [0, 1]."""
 

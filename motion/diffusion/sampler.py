@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Literal
 
-from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from jaxtyping import Float
 from torch import Tensor
 
@@ -69,6 +68,9 @@ def _euler(path: Path, times: Float[Tensor, "n"]) -> Advance:
 
 
 def _unipc(times: Float[Tensor, "n"]) -> Advance:
+    # Imported here: every config names a solver, and diffusers takes seconds to import.
+    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+
     # Our data prediction goes in as it is ("sample"); on this path that is the same update as
     # "flow_prediction" with the velocity. The times are already shifted.
     scheduler = UniPCMultistepScheduler(

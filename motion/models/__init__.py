@@ -1,7 +1,11 @@
-"""The systems, by the `kind` that their config and every export names."""
+"""What can be trained, by the `kind` that its config and every export name."""
 
 from typing import Final
 
 from motion.models.comovi.config import CoMoViConfig
+from motion.models.videomae.system import VideoMAETrainingConfig
 
-SYSTEMS: Final = {"comovi": CoMoViConfig}
+SYSTEMS: Final[dict[str, type[CoMoViConfig] | type[VideoMAETrainingConfig]]] = {
+    "comovi": CoMoViConfig,
+    "videomae": VideoMAETrainingConfig,
+}

@@ -1,7 +1,7 @@
 """CoMoVi's configuration: sizes, which parts train, and the losses."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -103,7 +103,7 @@ class CoMoViConfig(BaseModel):
     """Folder of a Wan transformer in diffusers' format; `build` copies it into both branches."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self) -> "CoMoViConfig":
         if self.width % self.num_heads or self.width // self.num_heads % 2:
             raise ValueError(
                 f"width {self.width} does not give {self.num_heads} heads of even width: "
