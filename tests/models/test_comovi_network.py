@@ -12,7 +12,7 @@ from torch import Tensor
 from motion.models.comovi.config import CoMoViConfig, LossWeights
 from motion.models.comovi.network import DualBranch
 from motion.models.comovi.smpl_predictor import Positions, SMPLPredictor
-from motion.models.comovi.wan import copy_wan, dual_from_wan
+from motion.models.comovi.wan import copy_wan, dual_from_wan, load_wan
 
 MODES = ("none", "single_m2v", "single_v2m", "dual")
 
@@ -112,13 +112,14 @@ def test_wrong_wan_weights_are_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"missing \['motion.blocks.3.attn1.to_q.weight'"):
         copy_wan(network(), state)
     with pytest.raises(ValueError, match="safetensors"):
-        small(wan_transformer=tmp_path).build()
+        load_wan(network(), tmp_path)
 
 
-def test_build_starts_from_a_wan_folder(tmp_path) -> None:
+def test_a_wan_folder_is_read(tmp_path) -> None:
     state = wan().state_dict()
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "model.safetensors")
-    built = small(wan_transformer=tmp_path).build().network
+    built = network()
+    load_wan(built, tmp_path)
     torch.testing.assert_close(built.rgb.patch_embedding.weight, state["patch_embedding.weight"])
 
 

@@ -1,6 +1,5 @@
 """CoMoVi's configuration: sizes, which parts train, and the losses."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -36,6 +35,20 @@ class LossWeights(BaseModel):
     def smpl(self) -> bool:
         """Whether any term needs the SMPL predictor."""
         return max(self.rotation, self.vertices, self.joints) > 0
+
+
+class SampleOptions(BaseModel):
+    """How to sample (Wan's reference settings)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=50, ge=1)
+    """Network calls per guided branch."""
+    guidance: float = 6.0
+    """Weight of the text against the null text; 1 is none and halves the cost."""
+    shift: float = Field(default=5.0, gt=0)
+    """Shift of the sampling times towards noise."""
+    solver: Solver = "unipc"
 
 
 class CoMoViConfig(BaseModel):
@@ -99,8 +112,8 @@ class CoMoViConfig(BaseModel):
     """Recompute each block in the backward pass instead of storing it."""
     body: str = "free"
     """Body model of the vertex and joint losses: "free", or the path of a SMPL file."""
-    wan_transformer: Path | None = None
-    """Folder of a Wan transformer in diffusers' format; `build` copies it into both branches."""
+    sampling: SampleOptions = SampleOptions()
+    """Default sampling options of an export."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "CoMoViConfig":
@@ -211,17 +224,3 @@ class CoMoViConfig(BaseModel):
 
 def _uncoupled(weights: LossWeights) -> LossWeights:
     return weights.model_copy(update={"rotation": 0.0, "vertices": 0.0, "joints": 0.0})
-
-
-class SampleOptions(BaseModel):
-    """How to sample (Wan's reference settings)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(default=50, ge=1)
-    """Network calls per guided branch."""
-    guidance: float = 6.0
-    """Weight of the text against the null text; 1 is none and halves the cost."""
-    shift: float = Field(default=5.0, gt=0)
-    """Shift of the sampling times towards noise."""
-    solver: Solver = "unipc"

@@ -33,7 +33,6 @@ from motion.models.comovi.loss import (
     valid_latents,
 )
 from motion.models.comovi.network import DualBranch, DualOutput
-from motion.models.comovi.wan import load_wan
 from motion.models.system import Logs, Sample
 from motion.representations.rotation6d import Rotation6D
 from motion.sequence import Motion
@@ -54,8 +53,6 @@ class CoMoVi(nn.Module):
         super().__init__()
         self.config = config
         self.network = DualBranch(config)
-        if config.wan_transformer is not None:
-            load_wan(self.network, config.wan_transformer)
         for part, module in self.network.parts.items():
             module.requires_grad_(part in config.trainable)
         self._bodies: dict[torch.device, BodyModel] = {}  # a dict: in no checkpoint
