@@ -1,9 +1,9 @@
 """The posed, shaped body: forward kinematics and linear blend skinning (Loper et al. 2015).
 
 Two facts keep it cheap. The joint regressor is folded into the shape space, so joints need no
-vertices. Skinning is linear in the joint transforms, so a clip is one product of a per-shape
-matrix (n, 24 * 4) with the clip's transforms (24 * 4, t * 3), and asking for 118 vertices costs
-118 rows. A BodyModel has neither Parameters nor persistent buffers: no checkpoint contains body
+vertices. Skinning is linear in the joint transforms, so a clip is one product of its transforms
+(t * 3, 24 * 4) with a per-shape matrix (24 * 4, n), and asking for 118 vertices costs 118
+columns. A BodyModel has neither Parameters nor persistent buffers: no checkpoint contains body
 data.
 """
 
@@ -77,7 +77,9 @@ class BodyModel(nn.Module):
                     for joint in below
                 ]
             ),
-            "_pose_dirs": None if data.pose_dirs is None else data.pose_dirs.float(),
+            "_pose_dirs": None
+            if data.pose_dirs is None
+            else data.pose_dirs.float().transpose(0, 1),
         }
         for name, value in buffers.items():
             self.register_buffer(
@@ -187,36 +189,49 @@ class BodyModel(nn.Module):
         posed: Float[Tensor, "*b t 24 3"],
         index: Int[Tensor, "n"] | None,
     ) -> Float[Tensor, "*b t n_or_v 3"]:
-        """sum_j w_ij (R_j v_i + o_j) with o_j = p_j - R_j p_j(rest), as one matrix product."""
+        """sum_j w_ij (R_j v_i + o_j) with o_j = p_j - R_j p_j(rest)."""
         template, dirs, weights = self._template, self._shape_dirs, self._weights
         if index is not None:
             template, dirs, weights = template[index], dirs[index], weights[index]
         shaped = template + torch.einsum("vcs,...s->...vc", dirs, betas.to(template.dtype))
-        ones = torch.ones_like(shaped[..., :1])
-        per_shape = (weights[:, :, None] * torch.cat([shaped, ones], -1)[..., None, :]).flatten(-2)
         offset = posed - torch.einsum("...tjxy,...jy->...tjx", R_world_joint, rest)
-        transforms = torch.cat([R_world_joint, offset[..., None]], -1)  # (*b, t, 24, 3, 4)
-        frames = transforms.transpose(-3, -2).flatten(-2).flatten(-3, -2)  # (*b, t * 3, 24 * 4)
-        skinned = (frames @ per_shape.mT).unflatten(-2, (posed.shape[-3], 3)).mT
-        if self._pose_dirs is not None:
-            skinned = skinned + self._pose_correction(R_parent_child, R_world_joint, weights, index)
-        return skinned.contiguous()
+        transforms = torch.cat([R_world_joint, offset[..., None]], -1)
+        if self._pose_dirs is None:
+            return _skin_clip(shaped, weights, transforms)
+        pose_dirs = self._pose_dirs if index is None else self._pose_dirs[:, index]
+        identity = torch.eye(3, dtype=shaped.dtype, device=shaped.device)
+        feature = (R_parent_child[..., 1:, :, :].to(shaped.dtype) - identity).flatten(-3)
+        bent = (feature @ pose_dirs.flatten(0, 1).mT).unflatten(-1, pose_dirs.shape[:2])
+        return _skin_each_frame(shaped.mT[..., None, :, :] + bent, weights, transforms)
 
-    def _pose_correction(
-        self,
-        R_parent_child: Float[Tensor, "*b t 24 3 3"],
-        R_world_joint: Float[Tensor, "*b t 24 3 3"],
-        weights: Float[Tensor, "n 24"],
-        index: Int[Tensor, "n"] | None,
-    ) -> Float[Tensor, "*b t n 3"]:
-        """SMPL's pose blend shapes, turned into the posed frame of each vertex."""
-        assert self._pose_dirs is not None
-        dirs = self._pose_dirs if index is None else self._pose_dirs[index]
-        identity = torch.eye(3, dtype=dirs.dtype, device=dirs.device)
-        feature = (R_parent_child[..., 1:, :, :].to(dirs.dtype) - identity).flatten(-3)
-        bent = (feature @ dirs.flatten(0, 1).mT).unflatten(-1, (len(dirs), 3))
-        blended = (weights @ R_world_joint.flatten(-2)).unflatten(-1, (3, 3))
-        return torch.einsum("...vxy,...vy->...vx", blended, bent)
+
+def _skin_clip(
+    shaped: Float[Tensor, "*b n 3"],
+    weights: Float[Tensor, "n 24"],
+    transforms: Float[Tensor, "*b t 24 3 4"],
+) -> Float[Tensor, "*b t n 3"]:
+    """One shape for the whole clip: (t * 3, 24 * 4) times (24 * 4, n), without any per-vertex
+    transform."""
+    homogeneous = torch.cat([shaped, torch.ones_like(shaped[..., :1])], -1)
+    per_shape = (weights[:, :, None] * homogeneous[..., None, :]).flatten(-2)
+    frames = transforms.transpose(-3, -2).flatten(-2).flatten(-3, -2)
+    skinned = (frames @ per_shape.mT).unflatten(-2, (transforms.shape[-4], 3))
+    return skinned.mT.contiguous()
+
+
+def _skin_each_frame(
+    bent: Float[Tensor, "*b t 3 n"],
+    weights: Float[Tensor, "n 24"],
+    transforms: Float[Tensor, "*b t 24 3 4"],
+) -> Float[Tensor, "*b t n 3"]:
+    """Another shape in every frame (pose correctives): blend a transform per vertex.
+
+    Vertices run along the last axis, where the sums over three entries vectorise.
+    """
+    entries = transforms.flatten(-2).mT @ weights.mT
+    blended = entries.unflatten(-2, (3, 4))
+    turned = (blended[..., :3, :] * bent[..., None, :, :]).sum(-2)
+    return (turned + blended[..., 3, :]).mT.contiguous()
 
 
 def motion_joints(body: BodyModel, motion: Motion) -> Float[Tensor, "*b t 24 3"]:
