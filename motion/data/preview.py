@@ -1,4 +1,4 @@
-"""Contact sheets of generated clips, to look at: `python -m motion.data.preview --out sheet.png`."""
+"""Contact sheets of generated clips: `python -m motion.data.preview --out sheet.png`."""
 
 from collections.abc import Sequence
 from pathlib import Path

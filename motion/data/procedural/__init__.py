@@ -1,6 +1,7 @@
 """Captioned actions, generated and rendered with a body model: data without a download."""
 
 from motion.data.procedural.clip import (
+    GENERATOR_VERSION,
     SPLIT_SEED,
     Clip,
     ProceduralConfig,
@@ -14,6 +15,7 @@ from motion.data.procedural.stage import Action
 
 __all__ = [
     "FAMILIES",
+    "GENERATOR_VERSION",
     "SPLIT_SEED",
     "Action",
     "Clip",

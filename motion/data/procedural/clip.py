@@ -29,6 +29,8 @@ from motion.rotations import rotvec_from_matrix
 from motion.sequence import Motion
 from motion.skeleton import NUM_JOINTS
 
+GENERATOR_VERSION = "1"
+"""Raised whenever the same seed and config give another clip."""
 SPLIT_SEED = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 """First seed of each split; a split holds at most a billion clips, so splits are disjoint."""
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from motion.data.procedural.curves import cycles, keyed, pulse, ramp, smooth
 from motion.data.procedural.rig import SIDES, SIGN
-from motion.data.procedural.stage import Stage, Step
+from motion.data.procedural.stage import CYCLE_S, Stage, Step
 
 OTHER = {"left": "right", "right": "left"}
 
@@ -25,8 +25,8 @@ def _swing_arms(stage: Stage, degrees: float, sigma_s: float = 0.08) -> None:
 def walk(stage: Stage) -> None:
     """Walk forward or backward from standing."""
     backward = stage.action.direction == "backward"
-    length = (-0.26 if backward else 0.34) * stage.style.amplitude
-    step_s, side, place, start = 0.5, stage.style.first_foot, 0.0, 0.05
+    length = (-0.26 if backward else 0.31) * stage.style.amplitude
+    step_s, side, place, start = 0.5, stage.style.first_foot, 0.0, 0.1
     steps: list[Step] = []
     while start < stage.duration:
         place += length * (0.5 if not steps else 1.0)
@@ -37,7 +37,7 @@ def walk(stage: Stage) -> None:
     stage.walk(steps)
     stage.follow_feet(sigma_s=0.16)
     stage.controls.spine[:, 1] += (0.0 if backward else 0.04) * ramp(stage.time, 0.0, 0.4)
-    _swing_arms(stage, 30 if not backward else 20)
+    _swing_arms(stage, 20.0 if backward else 30.0)
 
 
 def jog(stage: Stage) -> None:
@@ -47,7 +47,7 @@ def jog(stage: Stage) -> None:
     knee = 0.16 if stage.style.variant > 0.5 else 0.0
     lead = np.zeros_like(time)
     while start < stage.duration:
-        foot, up = controls.feet[side], cycles(time, start, 1.15 * step_s, 1)
+        foot, up = controls.feet[side], cycles(time, start, 1.15 * step_s, 1.0)
         foot.lift += (0.24 + knee) * stage.style.amplitude * up
         foot.position[:, 1] += (knee - 0.16) * up
         foot.pitch += (0.85 - 3 * knee) * up
@@ -59,7 +59,7 @@ def jog(stage: Stage) -> None:
     controls.spine[:, 1] += 0.10 * running
     stage.follow_feet(sigma_s=0.1, sway=0.02)
     for arm_side in SIDES:
-        stage.arm_to(arm_side, running, forward=5, out=16, elbow=85, twist=-12)
+        stage.arm_to(arm_side, running, forward=5.0, out=16.0, elbow=85.0, twist=-12.0)
         controls.arms[arm_side].forward -= SIGN[arm_side] * np.radians(38) * smooth(lead, 0.8)
     controls.spine[:, 0] += 0.12 * lead
 
@@ -68,7 +68,7 @@ def kick(stage: Stage) -> None:
     """Kick to the front with one leg."""
     time, controls = stage.time, stage.controls
     foot, leg = controls.feet["right"], stage.figure.leg
-    for start in stage.repeats(1.35):
+    for start in stage.repeats(CYCLE_S):
         t0 = start - 0.05
         away = pulse(time, t0 + 0.15, t0 + 0.32, t0 + 1.0, t0 + 1.25)
         shot = pulse(time, t0 + 0.38, t0 + 0.66, t0 + 0.74, t0 + 1.1)
@@ -111,23 +111,19 @@ def jump(stage: Stage) -> None:
         foot.planted &= ~airborne
         arm = controls.arms[side]
         arm.forward += np.radians(-48) * crouch
-        stage.arm_to(side, pulse(time, 0.42, 0.7, 0.85, 1.3), forward=150, out=14, elbow=15)
+        stage.arm_to(side, pulse(time, 0.42, 0.7, 0.85, 1.3), forward=125.0, out=12.0, elbow=20.0)
 
 
 def squat(stage: Stage) -> None:
     """Squat with the arms stretched forward."""
-    time, controls = stage.time, stage.controls
-    depth = 0.44 * stage.figure.leg * stage.style.amplitude
-    for start in stage.repeats(1.4):
-        down = pulse(time, start, start + 0.55, start + 0.75, start + 1.3)
-        controls.pelvis[:, 1] -= depth * down
-        controls.pelvis[:, 2] -= 0.13 * down
-        controls.hips[:, 1] += np.radians(24) * down
-        controls.spine[:, 1] += np.radians(22) * down
-        controls.head[:, 1] -= np.radians(20) * down
-        for side in SIDES:
-            stage.arm_to(side, down, forward=118, out=6, elbow=8, twist=0)
+    controls, down = stage.controls, stage.repeated(0.0, 0.55, 0.75, 1.32)
+    controls.pelvis[:, 1] -= 0.44 * stage.figure.leg * stage.style.amplitude * down
+    controls.pelvis[:, 2] -= 0.13 * down
+    controls.hips[:, 1] += np.radians(24) * down
+    controls.spine[:, 1] += np.radians(22) * down
+    controls.head[:, 1] -= np.radians(20) * down
     for side in SIDES:
+        stage.arm_to(side, down, forward=118.0, out=6.0, elbow=8.0, twist=0.0)
         controls.feet[side].yaw += SIGN[side] * 0.12
 
 
@@ -169,19 +165,20 @@ def side_step(stage: Stage) -> None:
 
 def lunge(stage: Stage) -> None:
     """Step far forward with the right leg, sink, and come back."""
-    time, controls, leg = stage.time, stage.controls, stage.figure.leg
+    controls, leg = stage.controls, stage.figure.leg
     far = 0.82 * leg * stage.style.amplitude
     ahead = stage.place("right", 0.0, far, 0.0)
     home = stage.place("right", 0.0, 0.0, 0.0)
-    stage.walk([Step("right", 0.08, 0.55, ahead, 0.0, 0.1, 0.3, 0.15)])
-    stage.walk([Step("right", 1.2, 1.7, home, 0.0, 0.1, 0.0, 0.0)])
-    down = pulse(time, 0.15, 0.75, 1.05, 1.6)
+    for start in stage.repeats(CYCLE_S):
+        stage.walk([Step("right", start, start + 0.44, ahead, 0.0, 0.1, 0.3, 0.15)])
+        stage.walk([Step("right", start + 0.9, start + 1.34, home, 0.0, 0.1, 0.0, 0.0)])
+    down = stage.repeated(0.06, 0.6, 0.78, 1.28)
     controls.pelvis[:, 2] += 0.52 * far * down
     controls.pelvis[:, 1] -= 0.30 * leg * down
-    controls.feet["left"].pitch += 0.75 * pulse(time, 0.25, 0.7, 1.1, 1.6)
+    controls.feet["left"].pitch += 0.75 * stage.repeated(0.14, 0.56, 0.82, 1.28)
     controls.spine[:, 1] += 0.06 * down
     for side in SIDES:
-        stage.arm_to(side, 0.8 * down, forward=20, out=30, elbow=75, twist=-50)
+        stage.arm_to(side, 0.8 * down, forward=20.0, out=30.0, elbow=75.0, twist=-50.0)
 
 
 def jumping_jack(stage: Stage) -> None:
@@ -205,4 +202,4 @@ def jumping_jack(stage: Stage) -> None:
                 foot.planted &= ~((flight > 0) & (flight < 1))
         start += cycle
     for side in SIDES:
-        stage.arm_to(side, opened, forward=0, out=158, elbow=18, twist=0)
+        stage.arm_to(side, opened, forward=0.0, out=158.0, elbow=18.0, twist=0.0)

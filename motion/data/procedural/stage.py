@@ -7,12 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from motion.data.procedural.curves import ease, smooth
+from motion.data.procedural.curves import ease, pulse, smooth
 from motion.data.procedural.rig import SIDES, SIGN, Arm, Controls, Figure, Foot
 from motion.skeleton import joint
 
 SPEEDS = {"slow": 1.4, "normal": 1.0, "fast": 0.7}
 """Duration of an action relative to its normal speed."""
+
+CYCLE_S = 1.4
+"""Length of an action that is done once or repeated, at normal speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +128,20 @@ class Stage:
             )
         return controls
 
-    def repeats(self, cycle_s: float, start_s: float = 0.1) -> list[float]:
+    def repeats(self, cycle_s: float, start_s: float = 0.06) -> list[float]:
         """Start times of the whole cycles that the clip has room for; at least one."""
         count = max(1, int((self.duration - start_s) / cycle_s + 0.1))
         return [start_s + cycle_s * index for index in range(count)]
+
+    def repeated(
+        self, start_s: float, peak_s: float, leave_s: float, end_s: float
+    ) -> Float[np.ndarray, "t"]:
+        """The pulse of an action that takes `CYCLE_S`, as often as the clip has room for it."""
+        pulses = [
+            pulse(self.time, at + start_s, at + peak_s, at + leave_s, at + end_s)
+            for at in self.repeats(CYCLE_S)
+        ]
+        return np.sum(pulses, axis=0)
 
     def place(self, side: str, x: float, z: float, yaw: float) -> tuple[float, float]:
         """Where a foot stands when the body stands at (x, z) with heading `yaw`."""
@@ -148,8 +161,9 @@ class Stage:
         foot.position += moved[:, None] * (np.array(step.to) - foot.position)
         foot.yaw += moved * (step.yaw + SIGN[step.side] * self.style.toe_out - foot.yaw)
         foot.lift += step.lift * np.sin(np.pi * progress) ** 2
-        before = ease((self.time - step.start_s + 0.45 * length) / (0.45 * length))
-        heel_up = step.heel_up * before * (1 - ease(progress / 0.55))
+        lead = min(0.45 * length, step.start_s)  # the first frame stands on both feet
+        before = ease((self.time - step.start_s + lead) / lead)
+        heel_up = step.heel_up * lead / (0.45 * length) * before * (1 - ease(progress / 0.55))
         toes_up = step.toes_up * ease((progress - 0.45) / 0.5)
         landed = ease((self.time - step.end_s) / max(0.3 * length, 2 * self.frame_s))
         foot.pitch += heel_up - toes_up * (1 - landed)

@@ -14,7 +14,7 @@ def wave(stage: Stage) -> None:
     raised = ramp(time, 0.05, 0.5)
     high = style.variant > 0.5
     for side in SIDES if stage.action.side == "both" else ("right",):
-        stage.arm_to(side, raised, forward=85, out=105 if high else 82, elbow=55 if high else 80)
+        stage.arm_to(side, raised, forward=85.0, out=105.0 if high else 82.0, elbow=55.0 if high else 80.0)
         swing = np.sin(2 * np.pi * (time - 0.45) / 0.55) * ramp(time, 0.4, 0.6)
         stage.controls.arms[side].elbow += np.radians(30) * style.amplitude * swing
     if stage.action.side != "both":
@@ -27,7 +27,7 @@ def punch(stage: Stage) -> None:
     time, controls = stage.time, stage.controls
     guard = ramp(time, 0.02, 0.35)
     for side in SIDES:
-        stage.arm_to(side, guard, forward=38, out=14, elbow=122, twist=-18)
+        stage.arm_to(side, guard, forward=38.0, out=14.0, elbow=122.0, twist=-18.0)
     controls.pelvis[:, 1] -= 0.04 * guard
     controls.spine[:, 1] += 0.12 * guard
     sides = ("right", "left") if stage.action.side == "both" else ("right",)
@@ -36,7 +36,8 @@ def punch(stage: Stage) -> None:
     for index in range(count):
         side, start = sides[index % len(sides)], 0.35 + cycle * index
         hit = pulse(time, start, start + 0.24, start + 0.32, start + 0.6)
-        stage.arm_to(side, hit, forward=88, out=1, elbow=8, twist=0)
+        # The turned torso carries the arm across; going outward by as much keeps it straight.
+        stage.arm_to(side, hit, forward=88.0, out=30.0, elbow=8.0, twist=0.0)
         turn = -SIGN[side] * hit * stage.style.amplitude
         controls.spine[:, 0] += 0.45 * turn
         controls.hips[:, 0] += 0.18 * turn
@@ -46,14 +47,13 @@ def punch(stage: Stage) -> None:
 
 def raise_arms(stage: Stage) -> None:
     """Lift both arms overhead, past the front or past the sides, and lower them."""
-    time = stage.time
-    up = pulse(time, 0.08, 0.75, 1.05, 1.75)
+    up = stage.repeated(0.0, 0.62, 0.8, 1.36)
     over = 168 * min(stage.style.amplitude, 1.03)
     for side in SIDES:
         if stage.action.direction == "front":
-            stage.arm_to(side, up, forward=over, out=8, elbow=8, twist=0)
+            stage.arm_to(side, up, forward=over, out=8.0, elbow=8.0, twist=0.0)
         else:
-            stage.arm_to(side, up, forward=0, out=over, elbow=8, twist=0)
+            stage.arm_to(side, up, forward=0.0, out=over, elbow=8.0, twist=0.0)
     stage.controls.spine[:, 1] -= 0.08 * up
     stage.controls.head[:, 1] -= 0.1 * up
 
@@ -70,7 +70,7 @@ def clap(stage: Stage) -> None:
     ready = ramp(time, 0.05, 0.4)
     closed = cycles(time, 0.32, 0.5)
     for side in SIDES:
-        stage.arm_to(side, ready, forward=forward, out=out, elbow=elbow, twist=0)
+        stage.arm_to(side, ready, forward=forward, out=out, elbow=elbow, twist=0.0)
         arm = stage.controls.arms[side]
         arm.twist -= ready * (0.25 * inward + 0.75 * inward * closed)
         arm.wrist += ready * (0.3 * inward + 0.7 * inward * closed)
@@ -79,9 +79,8 @@ def clap(stage: Stage) -> None:
 
 def bow(stage: Stage) -> None:
     """Bend forward from the hips with hanging arms and come up again."""
-    time, style = stage.time, stage.style
-    down = pulse(time, 0.1, 0.65, 0.95, 1.6) * style.amplitude
     controls = stage.controls
+    down = stage.repeated(0.0, 0.55, 0.78, 1.36) * stage.style.amplitude
     controls.hips[:, 1] += np.radians(32) * down
     controls.spine[:, 1] += np.radians(38) * down
     controls.head[:, 1] += np.radians(14) * down
@@ -92,13 +91,12 @@ def bow(stage: Stage) -> None:
 
 def side_bend(stage: Stage) -> None:
     """Bend the upper body to one side, the other arm overhead."""
-    time, style = stage.time, stage.style
-    bent = pulse(time, 0.2, 0.8, 1.1, 1.75)
-    lifted = pulse(time, 0.05, 0.7, 1.15, 1.8)
+    bent = stage.repeated(0.1, 0.64, 0.82, 1.34)
+    lifted = stage.repeated(0.0, 0.58, 0.86, 1.38)
     controls = stage.controls
-    controls.spine[:, 2] += np.radians(34) * style.amplitude * bent
+    controls.spine[:, 2] += np.radians(34) * stage.style.amplitude * bent
     controls.hips[:, 2] += np.radians(7) * bent
     controls.head[:, 2] += np.radians(8) * bent
     controls.pelvis[:, 0] += 0.06 * bent
-    stage.arm_to("left", lifted, forward=0, out=155, elbow=25)
+    stage.arm_to("left", lifted, forward=0.0, out=155.0, elbow=25.0)
     controls.arms["right"].out += np.radians(8) * bent

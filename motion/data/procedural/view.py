@@ -1,6 +1,6 @@
 """The static camera that keeps the whole clip in the frame."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +9,9 @@ from torch import Tensor
 
 from motion.camera import intrinsics as pinhole
 from motion.camera import look_at, project, to_camera
+
+DISTANCE_STEPS: Final = 6
+"""Fixed-point steps of the camera distance; each brings it within a few per cent of the last."""
 
 
 class View(NamedTuple):
@@ -61,26 +64,34 @@ def frame_person(
         width: image width in pixels.
         margin: free border on every side, as a share of the image side.
     """
-    low, high = points.amin((0, 1)), points.amax((0, 1))
-    target = (low + high) / 2
-    standing = float(points[0, :, 1].max())
-    outward = torch.tensor([np.sin(placement.azimuth), 0.0, np.cos(placement.azimuth)]).float()
-    focal_px = placement.focal * height
-    camera = pinhole(focal_px, width, height)
-    distance = placement.focal * standing / placement.fill
-    up = torch.tensor([0.0, 1.0, 0.0])
+    target = (points.amin((0, 1)) + points.amax((0, 1))) / 2
+    camera = pinhole(placement.focal * height, width, height)
     size = torch.tensor([width, height])
-    for _ in range(12):
-        eye = target + distance * outward
-        eye[1] = placement.eye_height
-        T_camera_world = look_at(eye, target, up)
-        image = project(to_camera(points, T_camera_world), camera) / size
+    distance = placement.focal * float(points[0, :, 1].max()) / placement.fill
+    for _ in range(DISTANCE_STEPS):
+        image = _image(points, _pose(placement, target, distance), camera) / size
         extent = image.amax((0, 1)) - image.amin((0, 1))
-        scale = float(extent.max()) / (1 - 2 * margin)
-        tall = float(image[0, :, 1].max() - image[0, :, 1].min()) / placement.fill
-        distance *= max(scale, tall) if max(scale, tall) > 1 else max(scale, tall, 0.5)
-    free = torch.clamp(1 - 2 * margin - extent, min=0.0) / 2
-    center = (image.amax((0, 1)) + image.amin((0, 1))) / 2
-    # Shifting the principal point recenters the clip without turning the camera again.
-    camera[:2, 2] += (0.5 - center + free * torch.tensor(placement.drift)) * size
+        tall = float(image[0, :, 1].max() - image[0, :, 1].min())
+        distance *= max(float(extent.max()) / (1 - 2 * margin), tall / placement.fill)
+    T_camera_world = _pose(placement, target, distance)
+    image = _image(points, T_camera_world, camera) / size
+    low, high = image.amin((0, 1)), image.amax((0, 1))
+    free = (1 - 2 * margin - (high - low)).clamp(min=0.0) / 2
+    # Moving the principal point centers the clip without turning the camera again.
+    camera[:2, 2] += (0.5 - (low + high) / 2 + free * torch.tensor(placement.drift)) * size
     return View(camera, T_camera_world)
+
+
+def _pose(
+    placement: Placement, target: Float[Tensor, "3"], distance: float
+) -> Float[Tensor, "4 4"]:
+    outward = torch.tensor([np.sin(placement.azimuth), 0.0, np.cos(placement.azimuth)]).float()
+    eye = target + distance * outward
+    eye[1] = placement.eye_height
+    return look_at(eye, target, torch.tensor([0.0, 1.0, 0.0]))
+
+
+def _image(
+    points: Float[Tensor, "t n 3"], T_camera_world: Float[Tensor, "4 4"], camera: Tensor
+) -> Float[Tensor, "t n 2"]:
+    return project(to_camera(points, T_camera_world), camera)

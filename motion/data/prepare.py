@@ -1,0 +1,195 @@
+"""Generate a procedural dataset on Ray Data: raw shards, manifest, commit.
+
+One Ray task makes one shard file from its seeds and writes it whole or not at all. A job that was
+interrupted makes only the shards that are missing; a committed dataset is returned at once.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import ray
+import ray.exceptions
+from pydantic import BaseModel, ConfigDict, Field
+
+from motion.body import load_body
+from motion.data.manifest import read_commit, write_dataset
+from motion.data.procedural import (
+    GENERATOR_VERSION,
+    SPLIT_SEED,
+    ProceduralConfig,
+    clip_row,
+    generate_clip,
+)
+from motion.data.schema import seal
+from motion.data.storage import open_shard, replacing, write_shard
+
+PLAN_FILE: Final = "prepare.json"
+"""What the shards of an unfinished root belong to."""
+
+
+class PrepareConfig(BaseModel):
+    """A raw dataset of generated clips."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path
+    """Folder of the dataset, on storage that every node mounts."""
+    num_train: int = Field(default=320, ge=1)
+    """Training clips."""
+    num_validation: int = Field(default=64, ge=0)
+    """Validation clips, from seeds that training never uses."""
+    num_test: int = Field(default=32, ge=0)
+    """Test clips, from seeds that neither of the others uses."""
+    first_clip: int = Field(default=0, ge=0)
+    """Index of the first clip of each split; another start gives other clips."""
+    clip: ProceduralConfig = ProceduralConfig()
+    """What a clip is."""
+    shard_clips: int = Field(default=32, ge=1)
+    """Clips per shard file, and per Ray task."""
+    row_group_size: int = Field(default=8, ge=1)
+    """Clips per Parquet row group, the least that a reader fetches."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the contents: everything but the place."""
+        stated = self.model_dump(mode="json", exclude={"root"})
+        body_id = load_body(self.clip.body).body_id
+        # The body's identity is its contents; the path of its file differs between machines.
+        stated["clip"] = {**stated["clip"], "body": body_id}
+        return {"kind": "procedural", "generator": GENERATOR_VERSION, **stated}
+
+
+class ShardPlan(NamedTuple):
+    """One shard file and the seeds of its clips."""
+
+    file: str
+    """Relative to the root."""
+    split: str
+    first_seed: int
+    num_clips: int
+
+
+def plan_shards(config: PrepareConfig) -> list[ShardPlan]:
+    """The shards of a dataset, in a fixed order."""
+    shards: list[ShardPlan] = []
+    sizes = {
+        "train": config.num_train,
+        "validation": config.num_validation,
+        "test": config.num_test,
+    }
+    for split, size in sizes.items():
+        for index, start in enumerate(range(0, size, config.shard_clips)):
+            shards.append(
+                ShardPlan(
+                    file=f"shards/{split}-{index:05d}.parquet",
+                    split=split,
+                    first_seed=SPLIT_SEED[split] + config.first_clip + start,
+                    num_clips=min(config.shard_clips, size - start),
+                )
+            )
+    return shards
+
+
+def prepare(config: PrepareConfig) -> Path:
+    """Make the dataset of a config and return its root; at once where it is already committed.
+
+    Runs on the Ray cluster that this process is connected to. Otherwise on the one that
+    `RAY_ADDRESS` names or that runs on this machine, else on a cluster started for this call.
+
+    Raises:
+        ValueError: the root holds a dataset of another config.
+        RuntimeError: the disk is full or the root cannot be written.
+    """
+    root, identity = config.root.expanduser().absolute(), config.identity
+    commit = read_commit(root)
+    if commit is not None:
+        _require_same(root, commit["config"], identity)
+        return root
+    _claim(root, identity)
+    shards = plan_shards(config)
+    missing = [shard for shard in shards if not _is_complete(root, shard)]
+    if missing:
+        _generate(missing, root, config)
+    write_dataset(root, [root / shard.file for shard in shards], config=identity)
+    return root
+
+
+def _claim(root: Path, identity: dict[str, Any]) -> None:
+    """Tie an unfinished root to one config, so that a restart never mixes two."""
+    path = root / PLAN_FILE
+    if path.is_file():
+        _require_same(root, json.loads(path.read_text()), identity)
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(identity, indent=2, sort_keys=True) + "\n")
+
+
+def _require_same(root: Path, found: dict[str, Any], identity: dict[str, Any]) -> None:
+    expected = json.loads(json.dumps(identity))
+    if found == expected:
+        return
+    names = sorted(set(found) | set(expected))
+    different = {
+        name: (found.get(name), expected.get(name))
+        for name in names
+        if found.get(name) != expected.get(name)
+    }
+    raise ValueError(
+        f"{root} holds a dataset of another config (there, here): {different}. "
+        "Give another --root, or delete this one first"
+    )
+
+
+def _is_complete(root: Path, shard: ShardPlan) -> bool:
+    """Is the shard's file there? Files appear whole, so its row count settles it."""
+    path = root / shard.file
+    if not path.is_file():
+        return False
+    with open_shard(path) as file:
+        return file.metadata.num_rows == shard.num_clips
+
+
+def _generate(shards: Sequence[ShardPlan], root: Path, config: PrepareConfig) -> None:
+    if not ray.is_initialized():
+        ray.init()
+    rows = [shard._asdict() for shard in shards]
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    task = functools.partial(make_shard, root=root, config=config)
+    try:
+        done = dataset.map(task).take_all()
+    except ray.exceptions.RayTaskError as error:
+        # Ray's message is a remote traceback; the cause says what to do.
+        raise RuntimeError(f"preparing {root} failed: {error.cause}") from error
+    absent = [row["file"] for row in done if not (root / row["file"]).is_file()]
+    if absent:
+        raise RuntimeError(
+            f"{len(absent)} shards were written on another node but are not in {root} here, e.g. "
+            f"{absent[0]}: give a --root on storage that every node mounts"
+        )
+
+
+def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dict[str, Any]:
+    """Generate and write one shard; the row of the Ray dataset names it."""
+    shard = ShardPlan(**row)
+    seeds = range(int(shard.first_seed), int(shard.first_seed) + int(shard.num_clips))
+    sealed = [seal(clip_row(generate_clip(seed, config.clip), shard.split)) for seed in seeds]
+    path = root / shard.file
+    write_shard(path, sealed, row_group_size=config.row_group_size)
+    return {"file": shard.file, "num_clips": len(sealed), "bytes": path.stat().st_size}
+
+
+def describe(config: PrepareConfig) -> str:
+    """What `prepare` would do, in one line; nothing is started or written."""
+    shards = plan_shards(config)
+    clip, root = config.clip, config.root.expanduser().absolute()
+    done = sum(_is_complete(root, shard) for shard in shards)
+    state = "committed" if read_commit(root) is not None else f"{done} of them written"
+    return (
+        f"{root}: {sum(shard.num_clips for shard in shards)} clips "
+        f"({config.num_train} train, {config.num_validation} validation, {config.num_test} test) "
+        f"of {clip.num_frames} frames at {clip.fps:g} fps, {clip.height}x{clip.width}, "
+        f"{len(clip.families)} families, in {len(shards)} shards ({state})"
+    )
