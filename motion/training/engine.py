@@ -182,7 +182,9 @@ def build_sharded(config: TrainConfig, reference: nn.Module | None) -> nn.Module
         config: a training at ZeRO stage 3.
         reference: the module of `build_module` on rank 0, None elsewhere.
     """
-    zero = import_deepspeed().zero
+    deepspeed = import_deepspeed()
+    zero = deepspeed.zero
+    deepspeed.init_distributed(auto_mpi_discovery=False, dist_init_required=False, verbose=False)
     torch.manual_seed(config.seed)
     with zero.Init(config_dict_or_path=deepspeed_config(config)):
         module = config.build_system()

@@ -3,7 +3,7 @@
     config.json            system, encoders, body, data, training
     model.safetensors      weights
     ema.safetensors        moving average, where one was kept
-    encoders/text, video   copies of the dataset's encoders
+    encoders/text, rgb, map  copies of the dataset's encoders
     git.txt, README.md     code state and model card with the data's licences
 
 An export appears under its name whole or not at all.
@@ -25,7 +25,7 @@ from motion.training.config import InitConfig, TrainConfig
 
 FORMAT = 1
 CONFIG_FILE = "config.json"
-_ENCODER_KINDS = ("text", "video")
+_ENCODER_KINDS = ("text", "rgb", "map")
 
 
 def describe(

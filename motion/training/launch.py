@@ -11,6 +11,7 @@ import ray
 from ray.train import (
     CheckpointConfig,
     FailureConfig,
+    LoggingConfig,
     RunConfig,
     ScalingConfig,
     ValidationConfig,
@@ -200,6 +201,7 @@ def _trainer(config: TrainConfig, job: Job, open_batches: OpenBatches) -> TorchT
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
             worker_runtime_env={"env_vars": environment},
+            logging_config=LoggingConfig("WARNING"),
         ),
         validation_config=validation,
     )
