@@ -1,0 +1,123 @@
+"""`fit` on a Ray cluster: death of a worker, damage, reruns. Compared with a run without Ray."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file
+from training_direct import records, run
+from training_toy import ToyConfig, batches, toy_train_config, write_toy_dataset
+
+from motion.training.config import OptimizerConfig, TrainConfig
+from motion.training.console import read_events
+from motion.training.launch import fit
+from motion.training.restore import SNAPSHOT
+from motion.training.step import NonFiniteLossError
+
+pytestmark = pytest.mark.slow
+
+
+def _same_results(config: TrainConfig, reference: TrainConfig) -> None:
+    assert records(config) == records(reference)
+    for name in ("model", "ema"):
+        found = load_file(config.export_dir / f"{name}.safetensors")
+        expected = load_file(reference.export_dir / f"{name}.safetensors")
+        assert all(found[key].equal(expected[key]) for key in expected)
+
+
+def test_death_damage_and_reruns_leave_no_trace_in_the_results(
+    ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_toy_dataset(tmp_path / "data")
+    reference = toy_train_config(tmp_path / "reference", zero_stage=3, steps=16)
+    run(2, [reference], tmp_path)
+    config = toy_train_config(
+        tmp_path,
+        zero_stage=3,
+        steps=16,
+        # Slow steps: the checkpoint of step 8 is committed before the death in step 10.
+        system=ToyConfig(kill_at=10, kill_mark=str(tmp_path / "killed"), delay_s=0.3),
+        profile={"start": 1, "steps": 2},
+        validate_with={"function": "training_toy:evaluate", "arguments": {"scale": 2.0}},
+    )
+    fit(config, open_batches=batches)
+    assert (tmp_path / "killed").exists()
+    assert (config.run_dir / "attempts").read_text() == "2"
+    _same_results(config, reference)
+    _check_mlflow(config)
+    kept = sorted(path.name for path in config.run_dir.glob("checkpoint_0*"))
+    assert kept == ["checkpoint_00000012_002", "checkpoint_00000016_002"]
+    trace = json.loads((config.run_dir / "profile" / "trace_step1.json").read_text())
+    assert trace["traceEvents"]
+
+    capsys.readouterr()
+    assert fit(config, open_batches=batches) == config.export_dir
+    assert "already committed; nothing to do" in capsys.readouterr().out
+    other = config.model_copy(update={"optimizer": OptimizerConfig(learning_rate=0.5)})
+    with pytest.raises(ValueError, match=r"optimizer\.learning_rate: 0\.01 there, 0\.5 now"):
+        fit(other, open_batches=batches)
+
+    shutil.rmtree(config.export_dir)
+    shutil.rmtree(config.run_dir / "checkpoint_00000016_002")
+    with pytest.raises(ValueError, match="another config"):
+        fit(other, open_batches=batches)
+    fit(config, open_batches=batches)
+    assert "falling back to the one before: checkpoint_00000016_002" in capsys.readouterr().out
+    assert (config.run_dir / "attempts").read_text() == "3"
+    _same_results(config, reference)
+    assert len(_runs(config)) == 1, "one MLflow run per training"
+    snapshot = json.loads((config.run_dir / SNAPSHOT).read_text())
+    assert snapshot["latest_checkpoint_result"]["checkpoint_dir_name"].endswith("16_003")
+
+
+def _runs(config: TrainConfig) -> list[str]:
+    client = MlflowClient(tracking_uri=config.mlflow_uri)
+    experiment = client.get_experiment_by_name(config.experiment)
+    assert experiment is not None
+    return [found.info.run_id for found in client.search_runs([experiment.experiment_id])]
+
+
+def _check_mlflow(config: TrainConfig) -> None:
+    client = MlflowClient(tracking_uri=config.mlflow_uri)
+    (run_id,) = _runs(config)
+    found = client.get_run(run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["attempt"] == "2"
+    assert found.data.params["optimizer.learning_rate"] == "0.01"
+    assert {"loss", "loss/map", "data_wait", "clips_per_s", "memory_gib"} <= set(found.data.metrics)
+    validated = [metric.step for metric in client.get_metric_history(run_id, "toy_norm")]
+    assert sorted(validated) == [4, 8, 12, 16]
+    events = [event["kind"] for event in read_events(config.run_dir)]
+    assert events.count("validation") == 4
+    assert events.count("restart") == 1
+    assert not any((config.run_dir / "exports").iterdir()), "validated exports are temporary"
+    assert client.list_artifacts(run_id, "profile")
+
+
+def test_nan_ends_the_run_without_retries(ray_cluster: None, tmp_path: Path) -> None:
+    write_toy_dataset(tmp_path / "data")
+    config = toy_train_config(tmp_path, system=ToyConfig(nan_at=2), zero_stage=1)
+    with pytest.raises(NonFiniteLossError, match=r"step 2: .* term text of clips clip"):
+        fit(config, open_batches=batches)
+    assert (config.run_dir / "attempts").read_text() == "1"
+    assert not config.export_dir.exists()
+    (run_id,) = _runs(config)
+    client = MlflowClient(tracking_uri=config.mlflow_uri)
+    assert client.get_run(run_id).info.status == "FAILED"
+
+
+def test_infeasible_requests_fail_at_once_and_a_dry_run_starts_nothing(
+    ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_toy_dataset(tmp_path / "data")
+    with pytest.raises(ValueError, match="64 workers of 1 CPU do not fit this cluster"):
+        fit(toy_train_config(tmp_path, num_workers=64, accumulation=1), open_batches=batches)
+    config = toy_train_config(tmp_path)
+    fit(config, dry_run=True, open_batches=batches)
+    table = capsys.readouterr().out
+    for title in ("resources", "storage", "dataset", "memory", "one batch"):
+        assert f"\n{title} " in table
+    assert not config.export_dir.exists()
+    assert not (config.run_dir / "run.json").exists()
