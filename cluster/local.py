@@ -152,7 +152,8 @@ def describe(cluster: Cluster | None) -> str:
         f"local cluster  running, head process {cluster.pid}, {head.logical_cpus()} logical CPUs\n"
         f"dashboard      {cluster.dashboard}  (asks for the token: ray get-auth-token)\n"
         f"logs           {cluster.folder}/session_latest/logs\n"
-        f"outputs        {paths.outputs()}"
+        f"outputs        {paths.outputs()}\n"
+        f"end it         python -m cluster.local stop"
     )
 
 
