@@ -71,7 +71,7 @@ check: setup ## ruff and pyright
 	$(BIN)/pyright
 
 ui: setup ## MLflow in the browser, on this machine only
-	@exec $(BIN)/mlflow ui --host 127.0.0.1 --port $(UI_PORT) \
+	@exec $(BIN)/mlflow ui --workers 1 --host 127.0.0.1 --port $(UI_PORT) \
 	  --backend-store-uri "$$($(BIN)/python -c 'from motion.paths import mlflow_uri; print(mlflow_uri())')"
 
 evidence: setup ## the measured comparison behind docs/results.md
