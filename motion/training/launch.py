@@ -19,6 +19,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from motion.data.manifest import read_commit
 from motion.training import console, dataset, export, preflight, restore, tracking
 from motion.training.config import TrainConfig, identity_hash
 from motion.training.engine import count_parameters
@@ -54,6 +55,9 @@ def fit(
     """
     if not ray.is_initialized():
         ray.init()
+    if dry_run and read_commit(config.data.root) is None:
+        print(_table(config, _preflight(config, None, pending)))
+        return config.export_dir
     data = dataset.facts(config)
     identity = config.identity(dataset_hash=data["hash"], init_hash=_init_hash(config))
     done = export.committed(config.export_dir)
@@ -116,9 +120,12 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], place: Path
 
 
 def _preflight(
-    config: TrainConfig, data: Mapping[str, Any], pending: frozenset[Path]
+    config: TrainConfig, data: Mapping[str, Any] | None, pending: frozenset[Path]
 ) -> dict[str, str]:
-    """All checks; what each found, by title."""
+    """All checks; what each found, by title. `data` is None before the dataset is made."""
+    clips = "not there yet: data and shapes were not checked"
+    if data is not None:
+        clips = f"{data['num_clips']} clips in buckets {data['buckets']}, {data['hash'][:16]}"
     total, trainable = count_parameters(config)
     state = preflight.model_state_gib(config, total, trainable)
     return {
@@ -126,7 +133,7 @@ def _preflight(
         "storage": preflight.check_storage(config, trainable),
         "weights": preflight.check_init(config, pending),
         "validation": preflight.check_validation(config),
-        "dataset": f"{data['num_clips']} clips in buckets {data['buckets']}, {data['hash'][:16]}",
+        "dataset": clips,
         "parameters": f"{total:,} ({trainable:,} trainable)",
         "memory": f"{state:.3f} GiB of model states per worker, activations not counted",
     }

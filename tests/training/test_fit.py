@@ -111,6 +111,8 @@ def test_nan_ends_the_run_without_retries(ray_cluster: None, tmp_path: Path) -> 
 def test_infeasible_requests_fail_at_once_and_a_dry_run_starts_nothing(
     ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    fit(toy_train_config(tmp_path), dry_run=True, open_batches=batches)
+    assert "not there yet: data and shapes were not checked" in capsys.readouterr().out
     write_toy_dataset(tmp_path / "data")
     with pytest.raises(ValueError, match="64 workers of 1 CPU do not fit this cluster"):
         fit(toy_train_config(tmp_path, num_workers=64, accumulation=1), open_batches=batches)
