@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import ray
-import ray.exceptions
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion.body import load_body
@@ -24,7 +23,7 @@ from motion.data.procedural import (
     generate_clip,
 )
 from motion.data.schema import seal
-from motion.data.storage import open_shard, replacing, write_shard
+from motion.data.storage import StorageError, open_shard, replacing, write_shard
 
 PLAN_FILE: Final = "prepare.json"
 """What the shards of an unfinished root belong to."""
@@ -158,11 +157,10 @@ def _generate(shards: Sequence[ShardPlan], root: Path, config: PrepareConfig) ->
     rows = [shard._asdict() for shard in shards]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     task = functools.partial(make_shard, root=root, config=config)
-    try:
-        done = dataset.map(task).take_all()
-    except ray.exceptions.RayTaskError as error:
-        # Ray's message is a remote traceback; the cause says what to do.
-        raise RuntimeError(f"preparing {root} failed: {error.cause}") from error
+    done = dataset.map(task).take_all()
+    errors = sorted({row["error"] for row in done if row["error"]})
+    if errors:
+        raise RuntimeError(f"{root} is not complete: " + "; ".join(errors))
     absent = [row["file"] for row in done if not (root / row["file"]).is_file()]
     if absent:
         raise RuntimeError(
@@ -171,14 +169,20 @@ def _generate(shards: Sequence[ShardPlan], root: Path, config: PrepareConfig) ->
         )
 
 
-def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dict[str, Any]:
-    """Generate and write one shard; the row of the Ray dataset names it."""
+def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dict[str, str]:
+    """Generate and write the shard that the row describes.
+
+    A storage failure comes back as a value: as an exception, its advice would be lost in a remote
+    traceback, and Ray would drop the other shards in flight.
+    """
     shard = ShardPlan(**row)
     seeds = range(int(shard.first_seed), int(shard.first_seed) + int(shard.num_clips))
     sealed = [seal(clip_row(generate_clip(seed, config.clip), shard.split)) for seed in seeds]
-    path = root / shard.file
-    write_shard(path, sealed, row_group_size=config.row_group_size)
-    return {"file": shard.file, "num_clips": len(sealed), "bytes": path.stat().st_size}
+    try:
+        write_shard(root / shard.file, sealed, row_group_size=config.row_group_size)
+    except StorageError as error:
+        return {"file": shard.file, "error": str(error)}
+    return {"file": shard.file, "error": ""}
 
 
 def describe(config: PrepareConfig) -> str:

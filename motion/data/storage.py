@@ -14,6 +14,10 @@ import pyarrow.parquet as pq
 from motion.data.schema import SCHEMA_VERSION, VERSION_KEY, table_from_rows
 
 
+class StorageError(RuntimeError):
+    """A file cannot be written; the message says why and what to do."""
+
+
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
     """A temporary path beside `path` that replaces it when the block ends without an error.
@@ -21,7 +25,7 @@ def replacing(path: Path) -> Generator[Path]:
     Readers see the old file or the new one, never half of one; a crash leaves `path` untouched.
 
     Raises:
-        RuntimeError: the disk is full or the folder cannot be written, with the remedy.
+        StorageError: the disk is full or the folder cannot be written, with the remedy.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -39,12 +43,12 @@ def replacing(path: Path) -> Generator[Path]:
 
 def _explained(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RuntimeError(
+        return StorageError(
             f"no space left to write {path}: free some, or give another --root; "
             "shards already written are kept and the job continues where it stopped"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return RuntimeError(
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return StorageError(
             f"cannot write {path} ({error.strerror}): give a --root that this user may write, "
             "on storage that every node mounts"
         )

@@ -37,7 +37,9 @@ def encode_mp4(frames: UInt8[np.ndarray, "t h w 3"], fps: float, *, lossless: bo
     if not lossless and (height % 2 or width % 2):
         raise ValueError(f"H.264 4:2:0 needs even sides, got {height}x{width}: pad or crop first")
     codec, pixel_format = ("libx264rgb", "rgb24") if lossless else ("libx264", "yuv420p")
-    quality = {"qp": "0"} if lossless else {"crf": str(RGB_CRF)}
+    # Macroblock-tree rate control reads memory that x264 leaves unset on very small frames.
+    lossy = {"crf": str(RGB_CRF), "x264-params": "mbtree=0"}
+    quality = {"qp": "0"} if lossless else lossy
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         # One thread: bytes must not depend on the machine, and Ray already fills the cores.

@@ -1,6 +1,9 @@
 """Preparing a dataset on Ray."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,19 +85,36 @@ def test_failure_in_a_task_says_what_to_do(tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()
     (root / "shards").write_text("a file where the shards' folder belongs")
-    with pytest.raises(RuntimeError, match=r"preparing .* failed: .*give a --root"):
+    with pytest.raises(RuntimeError, match=r"is not complete: .*cannot write .*give a --root"):
         prepare(_config(root))
     assert not (root / "dataset.json").exists()
 
 
-def test_seeds_do_not_depend_on_the_shard_size(tmp_path: Path) -> None:
-    ids: list[list[str]] = []
-    for size in (2, 3):
+def test_clips_do_not_depend_on_the_shard_size(tmp_path: Path) -> None:
+    clips: list[list[dict[str, object]]] = []
+    for size in (1, 3):
         config = _config(tmp_path / str(size), num_train=3, shard_clips=size)
-        found: list[str] = []
-        for shard in plan_shards(config)[: 4 - size]:
-            make_shard(shard._asdict(), root=config.root, config=config)
-            rows = read_rows(config.root / shard.file, 0, range(min(2, shard.num_clips)))
-            found += [row["clip_id"] for row in rows]
-        ids.append(found)
-    assert ids[0][:2] == ids[1][:2]
+        found: list[dict[str, object]] = []
+        for shard in plan_shards(config)[: 3 // size]:
+            assert make_shard(shard._asdict(), root=config.root, config=config)["error"] == ""
+            for group in range(-(-shard.num_clips // 2)):
+                rows = range(min(2, shard.num_clips - 2 * group))
+                found += read_rows(config.root / shard.file, group, rows)
+        clips.append(found)
+    assert clips[0] == clips[1]
+
+
+@pytest.mark.slow
+def test_recipe_runs(tmp_path: Path) -> None:
+    options = "--num-train 2 --num-validation 1 --num-test 1 --clip.height 32 --clip.width 32"
+    command = [sys.executable, "rayjobs/prepare_data.py", "--root", str(tmp_path / "data")]
+    command += options.split()
+    checkout = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "RAY_ADDRESS": "local"}
+    for extra in (["--dry-run"], []):
+        done = subprocess.run(
+            command + extra, cwd=checkout, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "4 clips (2 train, 1 validation, 1 test)" in done.stdout
+        assert (tmp_path / "data" / "dataset.json").is_file() == (not extra)

@@ -20,7 +20,7 @@ from motion.data.schema import (
     seal,
     table_from_rows,
 )
-from motion.data.storage import open_shard, read_rows, replacing, write_shard
+from motion.data.storage import StorageError, open_shard, read_rows, replacing, write_shard
 
 
 def example_row(clip_id: str = "clip-0", num_frames: int = 5, **changes: Any) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def test_disk_full_names_the_remedy(tmp_path: Path) -> None:
     import errno
 
     with (
-        pytest.raises(RuntimeError, match=r"no space left.*another --root"),
+        pytest.raises(StorageError, match=r"no space left.*another --root"),
         replacing(tmp_path / "a.parquet"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -191,7 +191,7 @@ def test_disk_full_names_the_remedy(tmp_path: Path) -> None:
 def test_unwritable_root_names_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("a file where a folder is needed")
     with (
-        pytest.raises((RuntimeError, FileExistsError)) as caught,
+        pytest.raises(StorageError) as caught,
         replacing(tmp_path / "plain" / "shards" / "a.parquet") as temporary,
     ):
         temporary.write_text("x")

@@ -107,7 +107,7 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
 
 
 def generate_clip(seed: int, config: ProceduralConfig) -> Clip:
-    """The clip of a seed: the same on every machine, whatever was generated before.
+    """The clip of a seed: the same whatever was generated before, in whichever process.
 
     Raises:
         ValueError: an unknown family, odd video sides, or a missing body file.

@@ -14,7 +14,9 @@ def wave(stage: Stage) -> None:
     raised = ramp(time, 0.05, 0.5)
     high = style.variant > 0.5
     for side in SIDES if stage.action.side == "both" else ("right",):
-        stage.arm_to(side, raised, forward=85.0, out=105.0 if high else 82.0, elbow=55.0 if high else 80.0)
+        stage.arm_to(
+            side, raised, forward=85.0, out=105.0 if high else 82.0, elbow=55.0 if high else 80.0
+        )
         swing = np.sin(2 * np.pi * (time - 0.45) / 0.55) * ramp(time, 0.4, 0.6)
         stage.controls.arms[side].elbow += np.radians(30) * style.amplitude * swing
     if stage.action.side != "both":
