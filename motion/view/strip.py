@@ -72,7 +72,11 @@ def strip_png(
 
 
 def _canvas(
-    rows: Mapping[str, UInt8[np.ndarray, "_t _h _w 3"]], columns: int, *, with_path: bool, title: str
+    rows: Mapping[str, UInt8[np.ndarray, "_t _h _w 3"]],
+    columns: int,
+    *,
+    with_path: bool,
+    title: str,
 ) -> tuple[Figure, GridSpec]:
     first = next(iter(rows.values()))
     cell_width = _CELL_IN * first.shape[2] / first.shape[1]
