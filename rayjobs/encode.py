@@ -6,9 +6,9 @@ Without options the encoders are fitted on the data itself and need no download.
 UMT5, on four GPUs:
 
     ... rayjobs/encode.py --actors 4 --actor-gpus 1
-        video:wan-autoencoder-config --video.source Wan-AI/Wan2.2-TI2V-5B-Diffusers
         text:transformers-text-config --text.source Wan-AI/Wan2.2-TI2V-5B-Diffusers
         --text.subfolder text_encoder --text.tokenizer-subfolder tokenizer
+        video:wan-autoencoder-config --video.source Wan-AI/Wan2.2-TI2V-5B-Diffusers
 
 An interrupted job continues with the files that are missing; a finished one returns at once.
 """

@@ -38,9 +38,9 @@ class Statistics:
 
 
 def fit_statistics(
-    batches: Iterable[tuple[Float[Tensor, "b t d"], Bool[Tensor, "b t"]]],
+    batches: Iterable[tuple[Float[Tensor, "_ _ d"], Bool[Tensor, "_ _"]]],
 ) -> Statistics:
-    """Statistics of features where their mask is True.
+    """Statistics of features (b, t, d) where their mask (b, t) is True; b and t may vary.
 
     Batches are merged in float64 (Chan et al. 1979), so that a large mean costs no precision.
 

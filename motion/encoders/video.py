@@ -98,9 +98,9 @@ class PatchAutoencoder(nn.Module):
 
     @staticmethod
     def fit(
-        videos: Iterable[Float[Tensor, "b 3 t h w"]], config: PatchAutoencoderConfig
+        videos: Iterable[Float[Tensor, "_ 3 _ _ _"]], config: PatchAutoencoderConfig
     ) -> "PatchAutoencoder":
-        """Fit on videos in [-1, 1], read once; covariances are summed in float64.
+        """Fit on videos (b, 3, t, h, w) in [-1, 1], read once; covariances are summed in float64.
 
         Raises:
             ValueError: there is no video, or its size does not fit the strides.

@@ -40,7 +40,8 @@ def make(root: Path, clips: int, latent: tuple[int, ...]) -> None:
             plain = {
                 "clip_id": f"clip-{index:06d}", "source": "random", "split": "train",
                 "licence": "CC0-1.0", "flagged": False, "fps": 16.0, "num_frames": FRAMES,
-                "bucket": f"{FRAMES}x128x128", "captions": ["x"], "body_id": "free", "metadata": "{}",
+                "bucket": f"{FRAMES}x128x128", "captions": ["x"], "body_id": "free",
+                "metadata": "{}",
             }  # fmt: skip
             rows.append(seal(plain | {k: encode_tensor(v) for k, v in tensors.items()}))
         files.append(root / "shards" / f"{start:06d}.parquet")
