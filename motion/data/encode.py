@@ -96,9 +96,11 @@ def encode(config: EncodeConfig) -> Path:
     jobs = list(_jobs(raw.rows, config.clips_per_file))
     pending = [job for job in jobs if not (config.root / job["file"]).is_file()]
     _run(config, _EncodeFiles, [{"job": json.dumps(job)} for job in pending])
+    # Clips that the encoders were not fitted on, where there are any.
+    held_out = [row for row in raw.rows if row.split == "validation"] or raw.select("train")
     measured = [
         {"job": json.dumps([*_place(row), _map_mode(raw)])}
-        for row in _spread(_held_out(raw), config.measured_clips)
+        for row in _spread(held_out, config.measured_clips)
     ]
     facts = summary(_run(config, _MeasureClips, measured))
     write_dataset(
@@ -183,12 +185,6 @@ def _spread(clips: Sequence[ManifestRow], count: int) -> list[ManifestRow]:
     """Evenly spaced clips, at most `count`."""
     index = np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)
     return [clips[i] for i in index]
-
-
-def _held_out(raw: Manifest) -> list[ManifestRow]:
-    """Clips that the encoders were not fitted on, where there are any."""
-    validation = [row for row in raw.rows if row.split == "validation"]
-    return validation or raw.select("train")
 
 
 def _map_mode(raw: Manifest) -> str:
