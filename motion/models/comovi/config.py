@@ -173,7 +173,7 @@ class CoMoViConfig(BaseModel):
             text_dim=64,
             text_tokens=32,
             width=64,
-            num_heads=4,
+            num_heads=2,
             num_layers=4,
             ffn_dim=256,
             patch=(1, 1, 1),
