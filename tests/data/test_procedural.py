@@ -188,7 +188,7 @@ def test_person_is_inside_the_frame_and_large_enough(clips: list[Clip]) -> None:
         assert image.min() > 0, clip.action
         assert image.max() < CONFIG.height, clip.action
         tall = float(image[0, :, 1].max() - image[0, :, 1].min()) / CONFIG.height
-        assert 0.4 < tall < 0.86, (clip.action, tall)
+        assert 0.55 < tall < 0.86, (clip.action, tall)
 
 
 def test_keypoints_reproject_exactly(clips: list[Clip]) -> None:

@@ -68,7 +68,7 @@ def clap(stage: Stage) -> None:
     upper, fore = np.linalg.norm(bend - shoulder), np.linalg.norm(wrist - bend)
     lateral = shoulder[0] + (upper + fore * np.cos(np.radians(elbow))) * np.sin(np.radians(out))
     reach = fore * np.sin(np.radians(elbow)) * np.cos(np.radians(out))
-    inward = np.arcsin(np.clip((lateral - 0.035) / reach, 0.0, 0.98))
+    inward = np.arcsin(np.clip((lateral - 0.075) / reach, 0.0, 0.98))
     ready = ramp(time, 0.05, 0.4)
     closed = cycles(time, 0.32, 0.5)
     for side in SIDES:
