@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 from training_direct import records, run
 from training_toy import ToyConfig, batches, toy_train_config, write_toy_dataset
 
+from motion.data.pipeline import StreamConfig
 from motion.training.config import OptimizerConfig, TrainConfig
 from motion.training.console import read_events
+from motion.training.dataset import plan_of
 from motion.training.launch import fit
 from motion.training.restore import SNAPSHOT
 from motion.training.step import NonFiniteLossError
@@ -96,11 +98,21 @@ def _check_mlflow(config: TrainConfig) -> None:
     assert client.list_artifacts(run_id, "profile")
 
 
-def test_nan_ends_the_run_without_retries(ray_cluster: None, tmp_path: Path) -> None:
+def test_nan_ends_a_streamed_run_without_retries(ray_cluster: None, tmp_path: Path) -> None:
     write_toy_dataset(tmp_path / "data")
-    config = toy_train_config(tmp_path, system=ToyConfig(nan_at=2), zero_stage=1)
-    with pytest.raises(NonFiniteLossError, match=r"step 2: .* term text of clips clip"):
-        fit(config, open_batches=batches)
+    config = toy_train_config(tmp_path, system=ToyConfig(nan_at=7), zero_stage=1)
+    streamed = config.data.model_copy(update={"stream": StreamConfig(use_ray=True)})
+    config = config.model_copy(update={"data": streamed})
+    with pytest.raises(NonFiniteLossError, match=r"step 7: .* term text of clips clip"):
+        fit(config)
+    dealt = [plan_of(config).step(step) for step in range(7)]
+    expected = [
+        [clip.clip_id for micro in rank for clip in micro.clips] for step in dealt for rank in step
+    ]
+    found = records(config)
+    assert [found[step][1] for step in range(7)] == [
+        expected[2 * step] + expected[2 * step + 1] for step in range(7)
+    ]
     assert (config.run_dir / "attempts").read_text() == "1"
     assert not config.export_dir.exists()
     (run_id,) = _runs(config)

@@ -41,6 +41,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainConfig]:
             micro_batch=micro_batch,
             steps=8,
         )
+    for stage in (0, 3):
+        name = f"bf16_{stage}"
+        configs[name] = toy_train_config(
+            storage, name=name, zero_stage=stage, steps=20, precision="bf16"
+        )
     configs["nan"] = toy_train_config(storage, name="nan", system=ToyConfig(nan_at=6))
     for world in (2, 1):
         run(world, [c for c in configs.values() if c.num_workers == world], storage)
@@ -93,6 +98,17 @@ def test_zero_stages_agree(trained: dict[str, TrainConfig], stage: int) -> None:
         torch.testing.assert_close(
             _weights(config, name), _weights(reference, name), atol=1e-6, rtol=0
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 3])
+def test_bf16_stays_near_fp32_and_exports_fp32(trained: dict[str, TrainConfig], stage: int) -> None:
+    config = trained[f"bf16_{stage}"]
+    assert errors(config) == []
+    found, exact = losses(config), losses(trained["stage0"])
+    assert found != exact
+    assert found == pytest.approx(exact, rel=0.02)
+    assert _weights(config, "model").dtype == torch.float32
 
 
 @pytest.mark.slow

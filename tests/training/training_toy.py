@@ -143,7 +143,9 @@ def toy_train_config(storage: Path, **changes: object) -> TrainConfig:
         "name": "toy",
         "system": ToyConfig(),
         "data": DataConfig(
-            root=storage / "data", columns=("latent_map",), stream=StreamConfig(use_ray=False)
+            root=storage / "data",
+            columns=("latent_map", "text_embedding", "text_mask"),
+            stream=StreamConfig(use_ray=False),
         ),
         "optimizer": OptimizerConfig(learning_rate=1e-2, warmup_steps=3, schedule="cosine"),
         "steps": 12,
@@ -163,7 +165,7 @@ def write_toy_dataset(root: Path, *, flagged: int = -1, num_clips: int = 20) -> 
     """A committed dataset of clips with a map latent; clip `flagged` is under a licence."""
     rows: list[dict[str, object]] = []
     for index in range(num_clips):
-        latent = clip(index)["latent_map"].numpy().astype(np.float16)
+        tensors = {name: value.numpy() for name, value in clip(index).items()}
         values: dict[str, object] = {
             "clip_id": f"clip{index:03d}",
             "source": "toy",
@@ -176,7 +178,9 @@ def write_toy_dataset(root: Path, *, flagged: int = -1, num_clips: int = 20) -> 
             "captions": ["moves"],
             "body_id": "free-00000000",
             "metadata": "{}",
-            "latent_map": encode_tensor(latent),
+            "latent_map": encode_tensor(tensors["latent_map"].astype(np.float16)),
+            "text_embedding": encode_tensor(tensors["text"].astype(np.float16)),
+            "text_mask": encode_tensor(tensors["text_mask"].astype(np.uint8)),
         }
         rows.append(seal(values))
     shard = root / "shards" / "0.parquet"
