@@ -35,6 +35,7 @@ def describe(
     identity: Mapping[str, Any],
     identity_hash: str,
     data: Mapping[str, Any],
+    run_id: str,
 ) -> dict[str, Any]:
     """Contents of config.json.
 
@@ -44,6 +45,7 @@ def describe(
         identity: what decides the result (TrainConfig.identity).
         identity_hash: its hash.
         data: facts of the dataset (motion.training.dataset.facts).
+        run_id: MLflow run of the training.
     """
     encoders: dict[str, Any] = {}
     for kind, facts in data["encoders"].items():
@@ -59,6 +61,8 @@ def describe(
             "config": config.model_dump(mode="json"),
             "identity": dict(identity),
             "hash": identity_hash,
+            "mlflow_uri": config.mlflow_uri,
+            "run_id": run_id,
         },
         "step": step,
     }

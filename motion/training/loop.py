@@ -212,6 +212,7 @@ def _export(
             identity=job.identity,
             identity_hash=job.identity_hash,
             data=job.data,
+            run_id=job.run_id,
         )
         export.write(target, description, states, data_root=config.data.root, git=job.git)
     dist.barrier()

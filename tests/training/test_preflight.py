@@ -100,7 +100,7 @@ def test_a_real_stream_feeds_the_toy(tmp_path: Path) -> None:
 
 def _export(config: TrainConfig, state: dict[str, torch.Tensor]) -> Path:
     data = {"encoders": {}, "body": "free", "licences": ["CC0-1.0"]}
-    description = export.describe(config, step=3, identity={"a": 1}, identity_hash="h", data=data)
+    description = export.describe(config, step=3, identity={"a": 1}, identity_hash="h", data=data, run_id="")
     return export.write(
         config.export_dir, description, [state], data_root=config.data.root, git=git_state()
     )

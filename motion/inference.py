@@ -1,0 +1,329 @@
+"""Sampling from an export: the one entry of command line, evaluation, generation and serving.
+
+`Pipeline.load` joins an export's system with its encoders and body; `Pipeline.sample` turns
+prompts into videos, motion maps and motions; `write_result` writes them for people and tools.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from pydantic import BaseModel, JsonValue, ValidationError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from motion import models, paths
+from motion.batch import Batch
+from motion.body import load_body
+from motion.body.model import BodyModel
+from motion.data.procedural import ProceduralConfig, StartFrame, start_frame
+from motion.encoders import Autoencoder, TextEncoder, load_autoencoder, load_text_encoder
+from motion.export.amass import write_amass
+from motion.export.provenance import Provenance
+from motion.export.video import Panel, write_mp4
+from motion.models.system import Sample, System
+from motion.sequence import Motion
+from motion.view.render_motion import Camera, render_motion
+from motion.view.strip import strip_png
+
+WEIGHT_FILES = ("ema.safetensors", "model.safetensors")
+"""In order of preference: the moving average samples better where one was kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One finished sample."""
+
+    prompt: str
+    fps: float
+    rgb: UInt8[np.ndarray, "t h w 3"]
+    motion_map: UInt8[np.ndarray, "t h w 3"]
+    motion: Motion | None
+    """World frame; None where the export predicts no motion (CoMoVi's first stage)."""
+    camera: Camera
+    """The camera of the video."""
+    body: BodyModel
+    provenance: Provenance
+
+
+def newest_export(system: str) -> Path:
+    """The local export of a system that was committed last.
+
+    Raises:
+        ValueError: the system is unknown, or nothing was exported yet.
+    """
+    if system not in models.SYSTEMS:
+        raise ValueError(f"unknown system {system!r}; expected one of {sorted(models.SYSTEMS)}")
+    configs = paths.exports().glob("*/config.json")
+    found = [path for path in configs if _read(path)["system"]["kind"] == system]
+    if not found:
+        raise ValueError(f"no export of {system} in {paths.exports()}: run `make train` first")
+    return max(found, key=lambda path: path.stat().st_mtime).parent
+
+
+def export_hash(export: Path) -> str:
+    """SHA-256 over the configuration and every weight file of an export."""
+    digest = hashlib.sha256()
+    for name in ("config.json", *WEIGHT_FILES):
+        path = export / name
+        if path.is_file():
+            digest.update(name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """An export, ready to sample."""
+
+    export: Path
+    hash: str
+    """`export_hash` of the export."""
+    config: dict[str, Any]
+    """The export's config.json."""
+    system: System
+    text: TextEncoder
+    autoencoders: dict[str, Autoencoder]
+    """By stream: "rgb" and "map"."""
+    body: BodyModel
+
+    @staticmethod
+    def load(export: Path | str, *, device: str = "cpu") -> "Pipeline":
+        """Read an export.
+
+        Raises:
+            ValueError: the folder is no export, or its weights do not fit its configuration.
+        """
+        export = Path(export).expanduser().resolve()
+        if not (export / "config.json").is_file():
+            raise ValueError(f"{export} is no export (no config.json); give a folder of exports/")
+        config = _read(export / "config.json")
+        kind = config["system"]["kind"]
+        if kind not in models.SYSTEMS:
+            raise ValueError(
+                f"{export} holds the system {kind!r}; this version knows {sorted(models.SYSTEMS)}"
+            )
+        module: nn.Module = models.SYSTEMS[kind].model_validate(config["system"]).build()
+        weights = next(export / name for name in WEIGHT_FILES if (export / name).is_file())
+        module.load_state_dict(load_file(weights), strict=True)
+        if not isinstance(module, System):
+            raise ValueError(f"{export} holds {kind!r}, which is trained but not sampled from")
+        module.eval().to(device)
+        encoders = export / "encoders"
+        return Pipeline(
+            export=export,
+            hash=export_hash(export),
+            config=config,
+            system=cast(System, module),
+            text=load_text_encoder(encoders / "text"),
+            autoencoders={name: load_autoencoder(encoders / name) for name in ("rgb", "map")},
+            body=load_body(config["body"]),
+        )
+
+    @property
+    def fps(self) -> float:
+        return float(self.config["data"]["fps"])
+
+    def num_frames(self, duration_s: float | None) -> int:
+        """Frames of a clip: as trained, or the nearest length that the autoencoder can hold.
+
+        Raises:
+            ValueError: the duration is shorter than one latent frame after the first.
+        """
+        if duration_s is None:
+            return int(self.config["data"]["num_frames"])
+        stride = self.autoencoders["rgb"].temporal_stride
+        latents = round((duration_s * self.fps - 1) / stride)
+        if latents < 1:
+            raise ValueError(
+                f"--duration-s {duration_s} is too short; this export makes clips of at least "
+                f"{(1 + stride) / self.fps:.2f} s"
+            )
+        return 1 + latents * stride
+
+    def options(self, **given: JsonValue) -> BaseModel:
+        """The export's sampling options with some of them replaced.
+
+        Raises:
+            ValueError: an option is unknown to the system or out of range.
+        """
+        defaults: BaseModel = cast(Any, self.system).config.sampling
+        try:
+            return type(defaults).model_validate({**defaults.model_dump(), **given})
+        except ValidationError as error:
+            raise ValueError(f"sampling options {given}: {error}") from error
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        *,
+        seed: int = 0,
+        duration_s: float | None = None,
+        **options: JsonValue,
+    ) -> list[Result]:
+        """One result per prompt, each from a start frame and a noise of its own.
+
+        Sample i takes seed + i for both, so it is the same however many are asked for together.
+        """
+        chosen = self.options(**options)
+        asked = dict(options) if duration_s is None else {**options, "duration_s": duration_s}
+        results: list[Result] = []
+        for index, prompt in enumerate(prompts):
+            start = start_frame(seed + index, self._start_config())
+            batch = self._batch(prompt, start, self.num_frames(duration_s))
+            generator = torch.Generator().manual_seed(seed + index)
+            sample = self.decode(self.system.sample(batch, chosen, generator=generator))
+            results.append(self._result(sample, prompt, start, seed + index, asked))
+        return results
+
+    def decode(self, sample: Sample) -> Sample:
+        """The sample with its latents decoded to pixels, where it carries latents."""
+        pixels: dict[str, Tensor] = {}
+        if sample.latent_rgb is not None:
+            pixels["rgb"] = self.autoencoders["rgb"].decode(sample.latent_rgb)
+        if sample.latent_map is not None:
+            pixels["motion_map"] = self.autoencoders["map"].decode(sample.latent_map)
+        return dataclasses.replace(sample, **pixels)
+
+    def _start_config(self) -> ProceduralConfig:
+        data = self.config["data"]
+        return ProceduralConfig(
+            fps=self.fps,
+            height=int(data["height"]),
+            width=int(data["width"]),
+            body=self.config["body"],
+        )
+
+    def _batch(self, prompt: str, start: StartFrame, num_frames: int) -> Batch:
+        text, mask = self.text.encode([prompt])
+        present = torch.ones(1, dtype=torch.bool)
+        return Batch(
+            clip_ids=(prompt,),
+            fps=torch.tensor([self.fps]),
+            frame_mask=torch.ones(1, num_frames, dtype=torch.bool),
+            R_parent_child=start.motion.R_parent_child[None].float(),
+            translation=start.motion.require_translation()[None].float(),
+            betas=start.motion.betas[None].float(),
+            has_motion=present,
+            body_id=self.body.body_id,
+            text=text[:, None].float(),
+            text_mask=mask[:, None],
+            has_text=present,
+            intrinsics=start.view.intrinsics[None, None].float(),
+            T_camera_world=start.view.T_camera_world[None, None].float(),
+            has_camera=present,
+            latent_rgb=self.autoencoders["rgb"].encode(to_video(start.rgb[None])),
+            latent_map=self.autoencoders["map"].encode(to_video(start.motion_map[None])),
+            has_rgb=present,
+            has_map=present,
+            noise_key=torch.zeros(1, dtype=torch.int64),
+        )
+
+    def _result(
+        self,
+        sample: Sample,
+        prompt: str,
+        start: StartFrame,
+        seed: int,
+        asked: dict[str, JsonValue],
+    ) -> Result:
+        assert sample.rgb is not None
+        assert sample.motion_map is not None
+        motion = None if sample.motion is None else sample.motion[0]
+        if motion is not None and motion.translation is None:
+            # The network predicts rotations only: the person stays where the first frame has it.
+            held = start.motion.require_translation()[:1].expand(motion.num_frames, 3)
+            motion = dataclasses.replace(motion, translation=held.to(motion.R_parent_child))
+        provenance = Provenance(
+            system=self.config["system"]["kind"],
+            export=str(self.export),
+            export_hash=self.hash,
+            prompt=prompt,
+            seed=seed,
+            options=asked,
+            licences=tuple(self.config["data"].get("licences", ())),
+        )
+        height, width = start.rgb.shape[:2]
+        return Result(
+            prompt=prompt,
+            fps=self.fps,
+            rgb=to_frames(sample.rgb[0]),
+            motion_map=to_frames(sample.motion_map[0]),
+            motion=motion,
+            camera=Camera(
+                T_camera_world=start.view.T_camera_world,
+                intrinsics=start.view.intrinsics,
+                height=height,
+                width=width,
+            ),
+            body=self.body,
+            provenance=provenance,
+        )
+
+
+def write_result(result: Result, stem: Path) -> list[Path]:
+    """Write `stem`.mp4 [RGB | motion map | SMPL], .png (strip) and, with a motion, .npz (AMASS)."""
+    panels = [
+        Panel(frames=result.rgb, label="RGB"),
+        Panel(frames=result.motion_map, label="motion map", sharp=True),
+    ]
+    rows = {"RGB": result.rgb, "motion map": result.motion_map}
+    written: list[Path] = []
+    if result.motion is not None:
+        posed = render_motion(result.body, result.motion, camera=enlarged(result.camera, 2))
+        panels.append(Panel(frames=posed, label="SMPL"))
+        rows["SMPL"] = posed
+        written.append(
+            write_amass(
+                stem.with_name(stem.name + ".npz"), result.motion, result.body, result.provenance
+            )
+        )
+    written.append(
+        write_mp4(
+            stem.with_name(stem.name + ".mp4"), panels, result.fps, provenance=result.provenance
+        )
+    )
+    written.append(
+        strip_png(
+            stem.with_name(stem.name + ".png"),
+            rows,
+            result.fps,
+            title=f"“{result.prompt}”",
+            provenance=result.provenance,
+        )
+    )
+    return written
+
+
+def enlarged(camera: Camera, factor: int) -> Camera:
+    """The same view with `factor` times as many pixels."""
+    matrix: Float[Tensor, "3 3"] = camera.intrinsics.clone()
+    matrix[:2] *= factor
+    return dataclasses.replace(
+        camera, intrinsics=matrix, height=camera.height * factor, width=camera.width * factor
+    )
+
+
+def to_video(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 3 t h w"]:
+    """Frames as a video in [-1, 1]."""
+    video = torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1
+    return video.permute(3, 0, 1, 2)[None]
+
+
+def to_frames(video: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """A video in [-1, 1] as frames; values outside are clipped."""
+    levels = ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return levels.permute(1, 2, 3, 0).cpu().numpy()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no JSON ({error}); export the model again") from error

@@ -1,0 +1,117 @@
+"""The report of one evaluation: what was measured, on what, with which command."""
+
+import datetime
+import platform
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from mlflow.tracking import MlflowClient
+
+from motion.data.manifest import Manifest
+from motion.evaluation import Evaluation, EvaluationConfig, evaluate, picture_samples
+from motion.inference import Pipeline
+from motion.view.curves import History, curves_png
+
+PANELS: Final = {
+    "flow loss": ("loss/flow_rgb", "loss/flow_map"),
+    "SMPL loss": ("loss/rotation", "loss/vertices", "loss/joints"),
+}
+"""Training metrics that are drawn, by panel."""
+
+
+def write_report(export: Path, folder: Path, config: EvaluationConfig) -> list[Path]:
+    """Evaluate an export and write report.md, curves.png and samples; the written files."""
+    pipeline = Pipeline.load(export)
+    evaluation = evaluate(pipeline, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    report = folder / "report.md"
+    report.write_text(render(pipeline, config, evaluation))
+    written = [report, *picture_samples(pipeline, config.prompts, folder, seed=config.seed)]
+    curves = run_curves(pipeline)
+    if curves:
+        title = f"{export.name}, {pipeline.config['step']} steps"
+        written.append(curves_png(folder / "curves.png", curves, title=title))
+    return written
+
+
+def render(pipeline: Pipeline, config: EvaluationConfig, evaluation: Evaluation) -> str:
+    """The report as Markdown."""
+    manifest = Manifest.load(config.root or Path(pipeline.config["data"]["root"]))
+    values = "\n".join(
+        f"| {name} | {value:.4g} |" for name, value in sorted(evaluation.values.items())
+    )
+    gains = "\n".join(
+        f"| {name.removesuffix('_gain')} | {mean:+.4g} | {low:+.4g} to {high:+.4g} | {n} | "
+        f"{_verdict(low, high)} |"
+        for name, (mean, low, high, n) in sorted(evaluation.differences.items())
+    )
+    facts = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(_numbers(manifest)))
+    return f"""# {pipeline.export.name}
+
+{datetime.date.today().isoformat()}, {platform.processor() or platform.machine()},
+{torch.get_num_threads()} thread(s) per process, torch {torch.__version__}.
+Export `{pipeline.hash[:16]}` after {pipeline.config["step"]} steps; dataset
+`{manifest.hash[:16]}`, split {config.split}, {config.num_clips} clips, {config.num_noises} noise
+draws per clip, seed {config.seed}, sampling {pipeline.options()}.
+
+## Paired differences
+
+Right condition against another clip's, and samples against the held first frame: positive means
+that the right condition (the sample) is better. 95 % bootstrap intervals over clips.
+
+| against | difference | 95 % interval | clips | verdict |
+|---|---|---|---|---|
+{gains}
+
+## Means
+
+| metric | value |
+|---|---|
+{values}
+
+## Ceiling: what the autoencoder allows
+
+| fact | value |
+|---|---|
+{facts}
+"""
+
+
+def _verdict(low: float, high: float) -> str:
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "undecided"
+
+
+def _numbers(manifest: Manifest) -> list[tuple[str, float]]:
+    def leaves(tree: Any, name: str) -> list[tuple[str, float]]:
+        if isinstance(tree, dict):
+            return [
+                leaf
+                for key, value in tree.items()
+                for leaf in leaves(value, f"{name} {key}".strip())
+            ]
+        return [(name, float(tree))] if isinstance(tree, int | float) else []
+
+    return leaves(dict(manifest.facts), "")
+
+
+def run_curves(pipeline: Pipeline) -> dict[str, dict[str, History]]:
+    """Training curves of the export's MLflow run, by panel; empty where the run is not found."""
+    training = pipeline.config["training"]
+    uri, run_id = training.get("mlflow_uri"), training.get("run_id")
+    if not uri or not run_id:
+        return {}
+    client = MlflowClient(tracking_uri=uri)
+    panels: dict[str, dict[str, History]] = {}
+    for panel, names in PANELS.items():
+        histories = {name: client.get_metric_history(run_id, name) for name in names}
+        drawn: dict[str, History] = {
+            name.removeprefix("loss/"): [(point.step, point.value) for point in history]
+            for name, history in histories.items()
+            if history
+        }
+        if drawn:
+            panels[panel] = drawn
+    return panels

@@ -1,0 +1,44 @@
+"""Evaluate an export on held-out clips: table with intervals, loss curves, samples.
+
+    ray job submit -- python rayjobs/evaluate.py --export outputs/exports/comovi-tiny-2
+
+Writes report.md, curves.png and samples to `--output`, and metrics and pictures to the export's
+MLflow run.
+"""
+
+from pathlib import Path
+
+import ray
+import tyro
+from pydantic import BaseModel, ConfigDict, Field
+
+from motion import paths
+from motion.evaluation import EvaluationConfig
+from motion.report import write_report
+
+
+class Recipe(BaseModel):
+    """One evaluation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    export: Path
+    """Folder of the export."""
+    output: Path = Field(default_factory=lambda: paths.outputs() / "evaluation")
+    """Where the report goes: a folder named after the export is made in it."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What is evaluated."""
+
+
+def main(recipe: Recipe) -> None:
+    """Evaluate in a task of the cluster that this job runs on."""
+    ray.init()
+    export = recipe.export.expanduser().resolve()
+    folder = recipe.output.expanduser().resolve() / export.name
+    task = ray.remote(write_report)
+    for file in ray.get(task.remote(export, folder, recipe.evaluation)):
+        print(f"evaluation  {file}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Recipe))
