@@ -42,8 +42,8 @@ def main(
         print(describe(config))
         return
     manifest = Manifest.load(encode(config))
-    facts = ", ".join(f"{name} {value:.4g}" for name, value in manifest.facts.items())
-    print(f"dataset {manifest.hash[:12]}: {len(manifest.rows)} clips in {manifest.root} ({facts})")
+    print(f"dataset {manifest.hash[:12]}: {len(manifest.rows)} clips in {manifest.root}")
+    print("  ".join(f"{name} {value:.4g}" for name, value in manifest.facts.items()))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ Ray Data hands shard files to a pool of actors. A file is written whole or not a
 died goes on with the clips that are missing, and a finished one returns at once.
 """
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,22 +15,26 @@ import ray
 import ray.data
 from pydantic import BaseModel, ConfigDict, Field
 
+from motion.data.console import quiet, report
+from motion.data.fitting import (
+    EncoderChoice,
+    descriptions,
+    make_encoders,
+    map_mode,
+    place,
+    read,
+    spread,
+)
 from motion.data.manifest import Manifest, ManifestRow, read_commit, write_dataset
 from motion.data.reconstruction import VIDEOS, Encoders, bucket_video, measure, summary
 from motion.data.schema import check_row, encode_tensor, seal
 from motion.data.storage import read_rows, replacing, write_shard
 from motion.encoders import (
-    Autoencoder,
-    PatchAutoencoder,
+    MapReadoutConfig,
     PatchAutoencoderConfig,
-    TextEncoder,
-    TransformersText,
     TransformersTextConfig,
-    WanAutoencoder,
     WanAutoencoderConfig,
-    WordVectors,
     WordVectorsConfig,
-    save_empty_prompt,
 )
 
 _STATE_FILE: Final = "encode.json"
@@ -52,6 +56,9 @@ class EncodeConfig(BaseModel):
     and once for the motion map. Wan's VAE serves both."""
     fit_clips: int = Field(default=64, ge=1)
     """Clips of the train split, evenly spread, that the patch autoencoder is fitted on."""
+    map_readout: MapReadoutConfig = MapReadoutConfig()
+    """How flat motion maps are read back from the patch autoencoder's latents; lit maps, whose
+    parts cannot be read, are decoded linearly."""
     measured_clips: int = Field(default=32, ge=1)
     """Validation clips (train clips where there are none) that reconstruction is measured on."""
     keep_video: tuple[str, ...] = ("validation", "test")
@@ -92,22 +99,30 @@ def encode(config: EncodeConfig) -> Path:
     _claim(config.root, described)
     if read_commit(config.root) is not None:
         return config.root
-    _make_encoders(raw, config)
+    if not ray.is_initialized():
+        ray.init()
+    choice = EncoderChoice(config.text, config.video, config.map_readout, config.fit_clips)
+    make_encoders(raw, config.root, choice, cpus=config.actor_cpus)
+    started = time.monotonic()
     jobs = list(_jobs(raw.rows, config.clips_per_file))
     pending = [job for job in jobs if not (config.root / job["file"]).is_file()]
     _run(config, _EncodeFiles, [{"job": json.dumps(job)} for job in pending])
+    files = [config.root / job["file"] for job in jobs]
+    report("encoded", sum(len(job["places"]) for job in pending), started, files)
     # Clips that the encoders were not fitted on, where there are any.
     held_out = [row for row in raw.rows if row.split == "validation"] or raw.select("train")
     measured = [
-        {"job": json.dumps([*_place(row), _map_mode(raw)])}
-        for row in _spread(held_out, config.measured_clips)
+        {"job": json.dumps([*place(row), map_mode(raw)])}
+        for row in spread(held_out, config.measured_clips)
     ]
+    started = time.monotonic()
     facts = summary(_run(config, _MeasureClips, measured))
+    report("measured", len(measured), started)
     write_dataset(
         config.root,
-        [config.root / job["file"] for job in jobs],
+        files,
         config=described,
-        encoders=_descriptions(config.root),
+        encoders=descriptions(config.root),
         facts=facts,
     )
     return config.root
@@ -145,65 +160,6 @@ def _claim(root: Path, described: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
 
 
-def _make_encoders(raw: Manifest, config: EncodeConfig) -> None:
-    """Fit or load the encoders and save them under the root, once."""
-    folder = config.root / "encoders"
-    if not (folder / "text" / "config.json").is_file():
-        text = _text_encoder(raw, config)
-        save_empty_prompt(folder / "text", text)
-        text.save(folder / "text")
-    for name, (column, _) in VIDEOS.items():
-        if not (folder / name / "config.json").is_file():
-            _autoencoder(raw, config, column).save(folder / name)
-
-
-def _text_encoder(raw: Manifest, config: EncodeConfig) -> TextEncoder:
-    if isinstance(config.text, TransformersTextConfig):
-        return TransformersText(config.text)
-    rows = _read(raw.root, map(_place, raw.select("train")), ["clip_id", "captions"])
-    return WordVectors.fit([row["captions"] for row in rows], config.text)
-
-
-def _autoencoder(raw: Manifest, config: EncodeConfig, column: str) -> Autoencoder:
-    if isinstance(config.video, WanAutoencoderConfig):
-        return WanAutoencoder(config.video)
-    clips = [row for row in raw.select("train") if column in row.present]
-    if not clips:
-        raise ValueError(
-            f"no train clip of {raw.root} has the column {column!r}: a patch autoencoder cannot be "
-            "fitted; prepare clips with video"
-        )
-    chosen = _spread(clips, config.fit_clips)
-    videos = (
-        bucket_video(row, column)
-        for row in _read(raw.root, map(_place, chosen), ["num_frames", "bucket", column])
-    )
-    return PatchAutoencoder.fit(videos, config.video)
-
-
-def _spread(clips: Sequence[ManifestRow], count: int) -> list[ManifestRow]:
-    """Evenly spaced clips, at most `count`."""
-    index = np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)
-    return [clips[i] for i in index]
-
-
-def _map_mode(raw: Manifest) -> str:
-    """How the motion maps were rendered: parts can be read back only from flat ones."""
-    return str(raw.config.get("clip", {}).get("map_mode", "flat"))
-
-
-def _place(row: ManifestRow) -> tuple[str, int, int]:
-    return row.file, row.row_group, row.row
-
-
-def _read(
-    root: Path, places: Iterable[tuple[str, int, int]], columns: Sequence[str] | None
-) -> Iterator[dict[str, Any]]:
-    """Rows at (file, row group, row), in order; neighbours of one row group are read together."""
-    for (file, group), members in itertools.groupby(places, key=lambda place: place[:2]):
-        yield from read_rows(root / file, group, [row for _, _, row in members], columns)
-
-
 def _jobs(rows: Sequence[ManifestRow], clips_per_file: int) -> Iterator[dict[str, Any]]:
     """Which clips go into which file: the same at every start, so that a file is found again."""
     groups: dict[tuple[str, str], list[ManifestRow]] = {}
@@ -213,26 +169,14 @@ def _jobs(rows: Sequence[ManifestRow], clips_per_file: int) -> Iterator[dict[str
         for start in range(0, len(members), clips_per_file):
             file = f"shards/{split}-{bucket}-{start // clips_per_file:05d}.parquet"
             chosen = members[start : start + clips_per_file]
-            yield {"file": file, "places": [_place(row) for row in chosen]}
-
-
-def _descriptions(root: Path) -> dict[str, dict[str, Any]]:
-    """Id and hash of each encoder, for the manifest and the shard metadata."""
-    out: dict[str, dict[str, Any]] = {}
-    for name in ("text", *VIDEOS):
-        record = json.loads((root / "encoders" / name / "config.json").read_text())
-        out[name] = {"id": record["id"], "hash": record["hash"], "path": f"encoders/{name}"}
-    return out
+            yield {"file": file, "places": [place(row) for row in chosen]}
 
 
 def _run(config: EncodeConfig, worker: type, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Items through a pool of actors; starts nothing when there is nothing to do."""
     if not items:
         return []
-    if not ray.is_initialized():
-        ray.init()
-    dataset = ray.data.from_items(items, override_num_blocks=len(items))
-    dataset.context.enable_progress_bars = False
+    dataset = quiet(ray.data.from_items(items, override_num_blocks=len(items)))
     return dataset.map_batches(
         cast(Any, worker),
         batch_size=1,
@@ -257,13 +201,13 @@ class _EncodeFiles:
 
     def _write(self, job: dict[str, Any]) -> str:
         places = [(str(file), int(group), int(row)) for file, group, row in job["places"]]
-        sealed = [self._encode(row) for row in _read(self._config.raw_root, places, None)]
+        sealed = [self._encode(row) for row in read(self._config.raw_root, places, None)]
         write_shard(
             self._config.root / job["file"],
             sealed,
             # Training reads single clips in random order: a row group each.
             row_group_size=1,
-            encoders=_descriptions(self._config.root),
+            encoders=descriptions(self._config.root),
         )
         return job["file"]
 

@@ -6,6 +6,7 @@ interrupted makes only the shards that are missing; a committed dataset is retur
 
 import functools
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,6 +15,7 @@ import ray
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion.body import load_body
+from motion.data.console import quiet, report
 from motion.data.manifest import read_commit, write_dataset
 from motion.data.procedural import (
     GENERATOR_VERSION,
@@ -111,7 +113,10 @@ def prepare(config: PrepareConfig) -> Path:
     shards = plan_shards(config)
     missing = [shard for shard in shards if not _is_complete(root, shard)]
     if missing:
+        started = time.monotonic()
         _generate(missing, root, config)
+        files = [root / shard.file for shard in shards]
+        report("prepared", sum(shard.num_clips for shard in missing), started, files)
     write_dataset(root, [root / shard.file for shard in shards], config=identity)
     return root
 
@@ -155,7 +160,7 @@ def _generate(shards: Sequence[ShardPlan], root: Path, config: PrepareConfig) ->
     if not ray.is_initialized():
         ray.init()
     rows = [shard._asdict() for shard in shards]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset = quiet(ray.data.from_items(rows, override_num_blocks=len(rows)))
     task = functools.partial(make_shard, root=root, config=config)
     done = dataset.map(task).take_all()
     errors = sorted({row["error"] for row in done if row["error"]})

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from motion.encoders.motion_map import MapAutoencoder, MapReadoutConfig
 from motion.encoders.pretrained import (
     TransformersText,
     TransformersTextConfig,
@@ -22,6 +23,8 @@ from motion.encoders.video import PatchAutoencoder, PatchAutoencoderConfig
 
 __all__ = [
     "Autoencoder",
+    "MapAutoencoder",
+    "MapReadoutConfig",
     "PatchAutoencoder",
     "PatchAutoencoderConfig",
     "TextEncoder",
@@ -137,6 +140,8 @@ def load_autoencoder(folder: str | Path) -> Autoencoder:
     kind = read_record(Path(folder))["kind"]
     if kind == "patch_autoencoder":
         return PatchAutoencoder.load(folder)
+    if kind == "map_autoencoder":
+        return MapAutoencoder.load(folder)
     if kind == "wan_autoencoder":
         return WanAutoencoder.load(folder)
     raise ValueError(f"{folder} holds an encoder of kind {kind!r}; expected a video autoencoder")

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from motion.encoders.principal import Moments, aligned, deviation, principal, scale
 from motion.encoders.storage import (
     content_hash,
     read_record,
@@ -105,7 +106,7 @@ class PatchAutoencoder(nn.Module):
         Raises:
             ValueError: there is no video, or its size does not fit the strides.
         """
-        first, group = _Moments(), _Moments()
+        first, group = Moments(), Moments()
         for video in videos:
             _require_size(video, config)
             head, tail = _patches(video, config)
@@ -117,10 +118,10 @@ class PatchAutoencoder(nn.Module):
                 f"on; got {first.count} first-frame and {group.count} later patches"
             )
         still = config.temporal_stride
-        basis_group, deviation_group = _principal(group, config.channels)
-        basis_first, _ = _principal(first, config.channels)
-        basis_first = _aligned(basis_first, basis_group, still)
-        deviation_first = _deviation(first, basis_first)
+        basis_group, deviation_group = principal(group, config.channels)
+        basis_first, _ = principal(first, config.channels)
+        basis_first = aligned(basis_first, basis_group, still)
+        deviation_first = deviation(first, basis_first)
         return PatchAutoencoder(
             config,
             {
@@ -128,8 +129,8 @@ class PatchAutoencoder(nn.Module):
                 "mean_group": group.mean,
                 "basis_first": basis_first,
                 "basis_group": basis_group,
-                "scale_first": _scale(deviation_first, config.whitening),
-                "scale_group": _scale(deviation_group, config.whitening),
+                "scale_first": scale(deviation_first, config.whitening),
+                "scale_group": scale(deviation_group, config.whitening),
             },
         )
 
@@ -184,33 +185,6 @@ class PatchAutoencoder(nn.Module):
         return encoder
 
 
-class _Moments:
-    """Streamed mean and covariance of patches."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._sum = torch.zeros(0, dtype=torch.float64)
-        self._square = torch.zeros(0, 0, dtype=torch.float64)
-
-    def add(self, patches: Float[Tensor, "b t h w d"]) -> None:
-        rows = patches.flatten(0, 3).float()
-        if self.count == 0:
-            self._sum = torch.zeros(rows.shape[1], dtype=torch.float64)
-            self._square = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
-        # One clip's products fit float32 (values in [-1, 1]); the sum over clips does not.
-        self._sum += rows.sum(0).double()
-        self._square += (rows.T @ rows).double()
-        self.count += len(rows)
-
-    @property
-    def mean(self) -> Float[Tensor, "d"]:
-        return self._sum / self.count
-
-    @property
-    def covariance(self) -> Float[Tensor, "d d"]:
-        return self._square / self.count - torch.outer(self.mean, self.mean)
-
-
 def _patches(
     video: Float[Tensor, "b 3 t h w"], config: PatchAutoencoderConfig
 ) -> tuple[Float[Tensor, "b 1 hl wl d1"], Float[Tensor, "b tg hl wl d2"]]:
@@ -231,45 +205,3 @@ def _require_size(video: Tensor, config: PatchAutoencoderConfig) -> None:
             f"expected 1 + a multiple of {config.temporal_stride} frames and sides that are "
             f"multiples of {config.spatial_stride}; cut or resize the clip"
         )
-
-
-def _principal(moments: _Moments, channels: int) -> tuple[Float[Tensor, "d c"], Float[Tensor, "c"]]:
-    """Leading principal directions (signs fixed) and their standard deviations."""
-    values, vectors = torch.linalg.eigh(moments.covariance)
-    if len(values) < channels:
-        raise ValueError(
-            f"patches of {len(values)} numbers cannot have {channels} channels; "
-            "lower `channels` or raise the strides"
-        )
-    basis = vectors[:, -channels:].flip(-1)
-    peak = basis.gather(0, basis.abs().argmax(0, keepdim=True))
-    basis = basis * torch.where(peak < 0, -1.0, 1.0)
-    return basis, values[-channels:].flip(-1).clamp_min(0).sqrt()
-
-
-def _aligned(
-    first: Float[Tensor, "d1 c"], group: Float[Tensor, "d2 c"], frames: int
-) -> Float[Tensor, "d1 c"]:
-    """Rotate the first frame's basis onto what the group's basis sees in a still patch.
-
-    Orthogonal Procrustes (Schonemann 1966): the span, and with it the reconstruction, stays.
-    """
-    still = rearrange(group, "(c s pq) k -> c s pq k", c=3, s=frames).sum(1)
-    target = first.T @ rearrange(still, "c pq k -> (c pq) k")
-    u, _, vh = torch.linalg.svd(target)
-    return first @ (u @ vh)
-
-
-def _deviation(moments: _Moments, basis: Float[Tensor, "d c"]) -> Float[Tensor, "c"]:
-    return (basis * (moments.covariance @ basis)).sum(0).clamp_min(0).sqrt()
-
-
-def _scale(deviation: Float[Tensor, "c"], whitening: float) -> Float[Tensor, "c"]:
-    """What latents are divided by: deviation ** whitening, times a number for unit mean variance.
-
-    A direction that never varies (fewer patches than channels) divides by the largest deviation.
-    """
-    top = deviation.max().clamp_min(1e-6)
-    safe = torch.where(deviation > 1e-6 * top, deviation, top)
-    powered = safe**whitening
-    return powered * ((deviation / powered) ** 2).mean().sqrt().clamp_min(1e-12)

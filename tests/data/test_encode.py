@@ -18,6 +18,9 @@ from motion.data.schema import decode_tensor, row_checksum
 from motion.data.storage import open_shard, read_rows
 from motion.data.video import decode_mp4
 from motion.encoders import (
+    MapAutoencoder,
+    MapReadoutConfig,
+    PatchAutoencoder,
     PatchAutoencoderConfig,
     WordVectorsConfig,
     load_autoencoder,
@@ -43,6 +46,7 @@ def config(raw: Path, root: Path, **options) -> EncodeConfig:
     defaults = {
         "text": WordVectorsConfig(dim=32),
         "video": PatchAutoencoderConfig(spatial_stride=8, channels=24),
+        "map_readout": MapReadoutConfig(features=64, rank=64, rank_first=64),
         "clips_per_file": 2,
     }
     return EncodeConfig(raw_root=raw, root=root, **(defaults | options))
@@ -104,8 +108,11 @@ def test_manifest_names_encoders_and_quality(encoded: Path) -> None:
     assert facts["measured_clips"] == 2
     assert 15 < facts["psnr_rgb_db"] < 60
     assert 15 < facts["psnr_map_db"] < 60
-    assert 0 < facts["map_part_accuracy"] <= 1
+    assert 0.1 < facts["map_part_accuracy"] <= 1
+    assert 0 < facts["held_part_accuracy"] < 1
     assert 0.3 < facts["map_mask_iou"] <= 1
+    assert isinstance(load_autoencoder(encoded / "encoders" / "map"), MapAutoencoder)
+    assert isinstance(load_autoencoder(encoded / "encoders" / "rgb"), PatchAutoencoder)
     groups = [open_shard(encoded / row.file).num_row_groups for row in manifest.rows]
     assert max(groups) == 2, "one clip per row group"
 

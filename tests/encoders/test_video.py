@@ -100,3 +100,23 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         PatchAutoencoder.fit([clips(8)], SMALL.model_copy(update={"channels": 200}))
     with pytest.raises(ValueError, match="at least one clip"):
         PatchAutoencoder.fit([], SMALL)
+
+
+def test_lanczos_finds_the_same_space_as_the_dense_decomposition(monkeypatch) -> None:
+    config = PatchAutoencoderConfig(channels=12, spatial_stride=8, temporal_stride=2)
+    video = torch.randn(6, 3, 5, 16, 16, generator=torch.Generator().manual_seed(0)) / 4
+    video[..., :8] += torch.linspace(-1, 1, 8)
+    dense = PatchAutoencoder.fit([video], config)
+    monkeypatch.setattr("motion.encoders.principal._DENSE", 0)
+    lanczos = PatchAutoencoder.fit([video], config)
+    torch.testing.assert_close(lanczos.encode(video), dense.encode(video), atol=1e-3, rtol=0)
+    again = PatchAutoencoder.fit([video], config)
+    assert again.hash == lanczos.hash
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_lanczos_bears_fewer_directions_than_channels(rank: int, monkeypatch) -> None:
+    monkeypatch.setattr("motion.encoders.principal._DENSE", 0)
+    video = clips(rank) if rank else torch.ones(2, 3, 5, 16, 16)
+    encoder = PatchAutoencoder.fit([video], SMALL)
+    torch.testing.assert_close(encoder.decode(encoder.encode(video)), video, atol=1e-4, rtol=0)
