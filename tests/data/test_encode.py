@@ -1,5 +1,6 @@
 """Encoding: what it keeps, drops and adds; that it goes on where it stopped and refuses a mix."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from motion.data import encode as module
 from motion.data.encode import EncodeConfig, describe, encode
+from motion.data.fitting import EncoderChoice, _autoencoder
 from motion.data.manifest import Manifest, read_commit
 from motion.data.pipeline import StreamConfig, stream
 from motion.data.plan import ClipRef, Plan
@@ -115,6 +117,16 @@ def test_manifest_names_encoders_and_quality(encoded: Path) -> None:
     assert isinstance(load_autoencoder(encoded / "encoders" / "rgb"), PatchAutoencoder)
     groups = [open_shard(encoded / row.file).num_row_groups for row in manifest.rows]
     assert max(groups) == 2, "one clip per row group"
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("flat", MapAutoencoder), ("lit", PatchAutoencoder)])
+def test_only_flat_maps_are_read_back(mode: str, kind: type, raw: Path) -> None:
+    manifest = Manifest.load(raw)
+    clip = {**manifest.config["clip"], "map_mode": mode}
+    manifest = replace(manifest, config={**manifest.config, "clip": clip})
+    options = config(raw, raw)
+    choice = EncoderChoice(options.text, options.video, options.map_readout, fit_clips=3)
+    assert type(_autoencoder(manifest, "map", choice)) is kind
 
 
 def test_finished_data_set_is_returned_and_another_config_is_refused(
