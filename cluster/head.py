@@ -74,6 +74,11 @@ def environment() -> dict[str, str]:
         # Ray replaces a loopback node address by the machine's public one unless it believes
         # that clusters of several nodes are switched off; this is what keeps it on 127.0.0.1.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # One machine is never preempted; the watcher costs an actor and an error line per start.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        # Ray warns at four times this number, the machine's cores by default, of our eight CPUs.
+        "RAY_worker_maximum_startup_concurrency": str(logical_cpus()),
+        "RAY_COLOR_PREFIX": "0",
     }
     # How often Train looks at its workers, in seconds: the default of 2 s delays every report.
     values.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")

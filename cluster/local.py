@@ -72,7 +72,8 @@ def start() -> Cluster:
         process = subprocess.Popen(
             head.command(folder, dashboard_port, gcs_port),
             cwd=REPOSITORY,  # jobs without a working_dir run here
-            env=head.environment(),
+            # Its processes must not look for "the" cluster where another one runs as well.
+            env=head.environment() | {"RAY_ADDRESS": f"127.0.0.1:{gcs_port}"},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

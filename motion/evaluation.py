@@ -98,7 +98,7 @@ def evaluate_export(
     config = EvaluationConfig.model_validate(arguments)
     pipeline = Pipeline.load(export_dir)
     metrics = evaluate(pipeline, config).metrics()
-    folder = paths.samples() / f"{Path(export_dir).name}-step{step:06d}"
+    folder = paths.evaluation_samples(Path(export_dir), step)
     pictures = picture_samples(pipeline, config.prompts, folder, seed=config.seed)
     if run_id:
         client = MlflowClient()

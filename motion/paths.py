@@ -36,6 +36,11 @@ def samples() -> Path:
     return outputs() / "samples"
 
 
+def evaluation_samples(export: Path, step: int) -> Path:
+    """Where the evaluation of an export after `step` training steps leaves its pictures."""
+    return samples() / f"{export.name}-step{step:06d}"
+
+
 def mlflow_uri() -> str:
     """Absolute SQLite address of the experiment database: an address relative to the working
     directory would give every Ray worker a database of its own. Creates the root folder, because

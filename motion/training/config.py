@@ -127,7 +127,7 @@ class ProfileConfig(_Frozen):
 EXECUTION_FIELDS = frozenset(
     {"num_workers", "use_gpu", "cpus_per_worker", "micro_batch", "accumulation", "log_every"}
     | {"checkpoint_every", "keep_checkpoints", "max_failures", "validate_with", "record_steps"}
-    | {"storage", "tracking_uri", "experiment", "profile", "price_per_hour"}
+    | {"storage", "tracking_uri", "experiment", "profile", "price_per_hour", "peak_tflops"}
 )
 """Fields that change where and how a run executes but not what it computes: a run may be
 continued with other values, as long as the global batch stays the same."""
@@ -189,6 +189,9 @@ class TrainConfig(_Frozen):
     """Write step, loss in full precision and clip ids of every rank to runs/<name>/steps."""
     price_per_hour: Annotated[float, Field(ge=0)] = 0.0
     """Price of one worker in any currency per hour: gives the cost per 1,000 steps."""
+    peak_tflops: Annotated[float, Field(ge=0)] = 0.0
+    """Peak of one worker's device at this precision in 1e12 operations per second, from its data
+    sheet: gives the model FLOPs utilization. 0 is unknown."""
 
     @field_validator("system", mode="before")
     @classmethod

@@ -1,17 +1,67 @@
-"""What a person sees of a training: banner, one aligned line per interval, summary, events."""
+"""What a person sees of a training: banner, one aligned line per interval, events, summary.
+
+Driver, rank 0 and the validation task append to runs/<name>/console.log; the driver prints what
+appears there. So the terminal shows plain lines, in order, from whichever node wrote them, and the
+run keeps them. What Ray forwards by itself (errors, warnings) goes beside it.
+"""
 
 import json
 import resource
+import shutil
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from motion import paths
 from motion.training.config import TrainConfig
 
 EVENTS = "events.jsonl"
+CONSOLE = "console.log"
+OUTCOME = "outcome.json"
+RULE = "-" * 78
+_POLL_S = 0.2
+
+
+def say(run_dir: Path, text: str) -> None:
+    """Append lines to the run's console, which the driver prints."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / CONSOLE).open("a") as file:
+        file.write(text + "\n")
+
+
+@contextmanager
+def printed(run_dir: Path) -> Generator[None]:
+    """Print what is appended to the run's console during the block."""
+    path = run_dir / CONSOLE
+    ended = threading.Event()
+
+    def follow(position: int) -> None:
+        last = False
+        while not last:
+            last = ended.wait(_POLL_S)  # and then read once more
+            if path.is_file() and path.stat().st_size > position:
+                # Opened anew each time: NFS looks at the server when a file is opened.
+                with path.open("rb") as file:
+                    file.seek(position)
+                    data = file.read()
+                whole = data[: data.rfind(b"\n") + 1]
+                position += len(whole)
+                print(whole.decode(), end="", flush=True)
+
+    start = path.stat().st_size if path.is_file() else 0
+    reader = threading.Thread(target=follow, args=(start,), daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        reader.join()
 
 
 def banner(config: TrainConfig, facts: Mapping[str, str]) -> str:
@@ -30,11 +80,37 @@ def banner(config: TrainConfig, facts: Mapping[str, str]) -> str:
         "data": str(config.data.root),
         "run": str(config.run_dir),
         "export": str(config.export_dir),
-        "mlflow": config.mlflow_uri,
+        "mlflow": _mlflow(config),
+        "disk": disk(config),
     }
     width = max(len(name) for name in rows)
-    rule = "-" * 78
-    return "\n".join([rule, *(f"{name:<{width}}  {value}" for name, value in rows.items()), rule])
+    lines = [f"{name:<{width}}  {value}" for name, value in rows.items()]
+    return "\n".join([RULE, *lines, RULE])
+
+
+def _mlflow(config: TrainConfig) -> str:
+    """Where the curves are, and how they are opened."""
+    uri = config.mlflow_uri
+    if uri.startswith("http"):
+        return uri
+    ours = uri == f"sqlite:///{paths.outputs() / 'mlflow.db'}"
+    command = "make ui" if ours else f"mlflow ui --backend-store-uri {uri}"
+    return f"{command}, then http://127.0.0.1:5000" + (f"  ({uri})" if ours else "")
+
+
+def disk(config: TrainConfig) -> str:
+    """What this run takes, and what the storage has left."""
+    usage = shutil.disk_usage(config.storage)
+    used = sum(
+        path.stat().st_size
+        for folder in (config.run_dir, config.export_dir)
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+    return (
+        f"{used / 1e6:.1f} MB by this run; {usage.free / 1e9:.1f} GB of "
+        f"{usage.total / 1e9:.1f} GB free in {config.storage}"
+    )
 
 
 def line(step: int, steps: int, values: Mapping[str, float], terms: Mapping[str, float]) -> str:
@@ -43,7 +119,8 @@ def line(step: int, steps: int, values: Mapping[str, float], terms: Mapping[str,
     Args:
         step: completed steps.
         steps: of the whole run.
-        values: loss, learning_rate, gradient_norm, clips_per_s, data_wait, memory_gib, eta_s.
+        values: loss, learning_rate, gradient_norm, clips_per_s, data_wait, memory_gib, eta_s, and
+            mfu where the peak is known.
         terms: loss terms by name.
     """
     width = len(str(steps))
@@ -52,24 +129,70 @@ def line(step: int, steps: int, values: Mapping[str, float], terms: Mapping[str,
         f"step {step:>{width}}/{steps}  loss {values['loss']:8.5f}"
         + (f"  ({'  '.join(parts)})" if parts else "")
         + f"  lr {values['learning_rate']:.2e}  grad {values['gradient_norm']:8.3f}"
-        f"  {values['clips_per_s']:7.2f} clips/s  data {100 * values['data_wait']:3.0f}%"
+        f"  {values['clips_per_s']:7.2f} clips/s"
+        + (f"  mfu {100 * values['mfu']:4.1f}%" if "mfu" in values else "")
+        + f"  data {100 * values['data_wait']:3.0f}%"
         f"  mem {values['memory_gib']:5.2f} GiB  eta {duration(values['eta_s'])}"
     )
 
 
-def summary(config: TrainConfig, *, seconds: float, resumed_at: int, final: float) -> str:
-    """Closing lines of a worker group that reached the last step."""
-    done = config.steps - resumed_at
-    cost = cost_per_1000_steps(config, seconds / max(done, 1))
-    price = f", {cost:.2f} per 1,000 steps" if config.price_per_hour else ""
-    events = read_events(config.run_dir)
-    lines = [
-        "-" * 78,
-        f"{config.name}: {config.steps} steps, {done} of them in this attempt in "
-        f"{duration(seconds)} ({seconds / max(done, 1):.3f} s/step{price}); last loss {final:.5f}",
-        *(f"  {event['kind']}: {event['text']}" for event in events[-12:]),
-    ]
-    return "\n".join(lines)
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What rank 0 knows at the end of its last attempt; the driver prints it."""
+
+    resumed_at: int
+    """Steps that earlier attempts had completed."""
+    last_loss: float
+    """Of the last step."""
+    best_loss: float
+    """Lowest mean over an interval of this attempt."""
+    best_step: int
+    """Last step of that interval."""
+    clips_per_s: float
+    """Over this attempt, from its second step on, checkpoints included."""
+    phases_s: Mapping[str, float]
+    """Seconds by phase."""
+    finished_s: float
+    """When rank 0 was done, as time.time()."""
+
+
+def write_outcome(run_dir: Path, outcome: Outcome) -> None:
+    """Leave the outcome for the driver."""
+    (run_dir / OUTCOME).write_text(json.dumps(asdict(outcome), indent=2))
+
+
+def summary(config: TrainConfig, began_s: float) -> str:
+    """Closing lines of a training, from what rank 0 left.
+
+    Args:
+        config: the training.
+        began_s: when it was handed to Ray, as time.time().
+    """
+    outcome = Outcome(**json.loads((config.run_dir / OUTCOME).read_text()))
+    done = config.steps - outcome.resumed_at
+    per_step = outcome.phases_s["steps"] / max(done, 1)
+    price = cost_per_1000_steps(config, per_step)
+    checkpoints = sorted(path.name for path in config.run_dir.glob("checkpoint_0*"))
+    now = time.time()
+    phases = {**outcome.phases_s, "validation and end": now - outcome.finished_s}
+    resumed = f", resumed at {outcome.resumed_at}" if outcome.resumed_at else ""
+    rows = {
+        "finished": f"{config.name} after {config.steps} steps{resumed}",
+        "loss": f"last {outcome.last_loss:.5f}, best interval {outcome.best_loss:.5f} "
+        f"(step {outcome.best_step})",
+        "wall time": f"{duration(now - began_s)}, {outcome.clips_per_s:.2f} clips/s, "
+        f"{per_step:.3f} s/step"
+        + (f", {price:.2f} per 1,000 steps" if config.price_per_hour else ""),
+        "seconds": ", ".join(f"{name} {value:.1f}" for name, value in phases.items()),
+        "checkpoints": f"{len(checkpoints)} kept, newest {checkpoints[-1]}",
+        "disk": disk(config),
+        "export": str(config.export_dir),
+        "sample": f'motion sample "a person waves" -o wave.mp4 --checkpoint {config.export_dir}',
+    }
+    events = [e for e in read_events(config.run_dir) if e["kind"] != "validation"][-12:]
+    lines = [f"{name:<11}  {value}" for name, value in rows.items()]
+    lines += [f"  {event['kind']}: {event['text']}" for event in events]
+    return "\n".join([RULE, *lines, RULE])
 
 
 def duration(seconds: float) -> str:
@@ -91,9 +214,8 @@ def memory_gib(device: torch.device) -> float:
 
 
 def record_event(run_dir: Path, kind: str, text: str) -> None:
-    """Print something worth remembering and append it to the run's events."""
-    print(f"[{kind}] {text}", flush=True)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    """Say something worth remembering and append it to the run's events."""
+    say(run_dir, f"[{kind}] {text}")
     event = {"time": round(time.time(), 1), "kind": kind, "text": text}
     with (run_dir / EVENTS).open("a") as file:
         file.write(json.dumps(event) + "\n")

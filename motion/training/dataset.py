@@ -43,7 +43,8 @@ def facts(config: TrainConfig) -> dict[str, Any]:
         "num_frames": first.num_frames,
         "height": height,
         "width": width,
-        "body": str(row["body_id"]).split("-")[0],
+        # What load_body takes: a body id names neither a file nor where it lies.
+        "body": config.system.model_dump().get("body", "free"),
         "body_id": row["body_id"],
         "encoders": dict(manifest.encoders),
     }

@@ -149,6 +149,10 @@ class Engine:
             group["lr"] = rate
         norm = self._replicated_norm() if self.stage == 0 else None
         self.deepspeed.step()
+        if self.stage == 3:
+            # A parameter without a gradient would otherwise be updated with that of the last step
+            # that had one; stages 0 to 2 take zeros for it.
+            self.deepspeed.optimizer.grad_partitions_flat_buffer.zero_()
         return float(self.deepspeed.get_global_grad_norm() if norm is None else norm)
 
     def _replicated_norm(self) -> Tensor:

@@ -1,6 +1,7 @@
 """`fit` runs one training on the Ray cluster; `run_stages` runs a recipe's list of them."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,10 +21,11 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from motion.data.manifest import read_commit
-from motion.training import console, dataset, export, preflight, restore, tracking
+from motion.training import console, dataset, export, lock, preflight, restore, tracking
 from motion.training.config import TrainConfig, identity_hash
 from motion.training.engine import count_parameters
 from motion.training.loop import FAILURE_FILE, Job, OpenBatches, train_loop
+from motion.training.quiet import quiet
 from motion.training.step import NonFiniteLossError
 from motion.training.validation import settings_of, validate
 
@@ -50,32 +52,76 @@ def fit(
 
     Raises:
         ValueError: the config does not fit data, cluster, storage or an earlier run of its name.
+        RuntimeError: another driver trains under this name.
         NonFiniteLossError: the loss became NaN or infinite.
         ray.train.WorkerGroupError: workers died more often than `max_failures`.
     """
     if not ray.is_initialized():
-        ray.init()
-    if dry_run and read_commit(config.data.root) is None:
-        print(_table(config, _preflight(config, None, pending)))
-        return config.export_dir
-    data = dataset.facts(config)
-    identity = config.identity(dataset_hash=data["hash"], init_hash=_init_hash(config))
-    done = export.committed(config.export_dir)
-    if done is not None:
-        _require_same(done["training"]["identity"], identity, config.export_dir)
-        print(f"{config.name}: {config.export_dir} is already committed; nothing to do", flush=True)
-        return config.export_dir
-    run_file = config.run_dir / RUN_FILE
-    earlier = json.loads(run_file.read_text()) if run_file.is_file() else None
-    if earlier is not None:
-        _require_same(earlier["identity"], identity, config.run_dir)
-    checks = _preflight(config, data, pending)
+        ray.init(logging_level=logging.WARNING)
+    quiet()
     if dry_run:
-        print(_table(config, {**checks, "one batch": preflight.trial(config, open_batches)}))
-        return config.export_dir
-    job = _open_job(config, identity, data, earlier)
-    _run(config, job, open_batches)
+        _dry_run(config, open_batches, pending)
+    else:
+        with lock.held(config.run_dir), console.printed(config.run_dir):
+            _train(config, open_batches)
     return config.export_dir
+
+
+def _dry_run(config: TrainConfig, open_batches: OpenBatches, pending: frozenset[Path]) -> None:
+    if read_commit(config.data.root) is None:
+        print(_table(config, _preflight(config, None, pending)))
+        return
+    data, identity = _identified(config)
+    if not _committed(config, identity):
+        _earlier(config, identity)
+        checks = _preflight(config, data, pending)
+        print(_table(config, {**checks, "one batch": preflight.trial(config, open_batches)}))
+
+
+def _train(config: TrainConfig, open_batches: OpenBatches) -> None:
+    data, identity = _identified(config)
+    if _committed(config, identity):
+        return
+    earlier = _earlier(config, identity)
+    checks = _preflight(config, data, frozenset())
+    job = _open_job(config, identity, data, earlier)
+    facts = {"parameters": checks["parameters"], "dataset": checks["dataset"]}
+    facts |= {"mlflow run": job.run_id, "dashboard": _dashboard()}
+    console.say(config.run_dir, console.banner(config, facts))
+    _run(config, job, open_batches)
+    console.say(config.run_dir, console.summary(config, job.began_s))
+
+
+def _identified(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts of the dataset, and the training's identity."""
+    data = dataset.facts(config)
+    return data, config.identity(dataset_hash=data["hash"], init_hash=_init_hash(config))
+
+
+def _committed(config: TrainConfig, identity: Mapping[str, Any]) -> bool:
+    """Whether this very training has its export already."""
+    done = export.committed(config.export_dir)
+    if done is None:
+        return False
+    _require_same(done["training"]["identity"], identity, config.export_dir)
+    print(f"{config.name}: {config.export_dir} is already committed; nothing to do", flush=True)
+    return True
+
+
+def _earlier(config: TrainConfig, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """run.json of an earlier start of this very training."""
+    file = config.run_dir / RUN_FILE
+    if not file.is_file():
+        return None
+    earlier: dict[str, Any] = json.loads(file.read_text())
+    _require_same(earlier["identity"], identity, config.run_dir)
+    return earlier
+
+
+def _dashboard() -> str:
+    """Address of the cluster's dashboard."""
+    url = ray.init(ignore_reinit_error=True, logging_level=logging.WARNING).dashboard_url
+    return f"http://{url}" if url else "none on this cluster"
 
 
 def run_stages(
@@ -182,6 +228,7 @@ def _run(config: TrainConfig, job: Job, open_batches: OpenBatches) -> None:
 
 def _trainer(config: TrainConfig, job: Job, open_batches: OpenBatches) -> TorchTrainer:
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_TIMEOUT_S)
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it shows every print twice
     environment = {} if config.use_gpu else {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     validation = None
     if config.validate_with is not None:

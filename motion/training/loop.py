@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from motion.training.engine import (
     build_sharded,
     count_parameters,
 )
+from motion.training.quiet import quiet
 from motion.training.recorder import Profiler, Recorder
 from motion.training.shards import MovingAverage, fragments, full_state
 from motion.training.step import NonFiniteLossError, StepResult, run_step
@@ -55,6 +56,8 @@ class Job:
     """Facts of the dataset (motion.training.dataset.facts)."""
     git: str
     """State of the code on the driver."""
+    began_s: float = field(default_factory=time.time)
+    """When the driver handed the training to Ray, as time.time()."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,7 @@ def train(config: TrainConfig, job: Job, worker: Worker, open_batches: OpenBatch
         NonFiniteLossError: on every rank.
         RuntimeError: checkpoints exist but none is intact, or storage cannot be written.
     """
+    entered = time.time()
     attempt = _next_attempt(config)
     folder = restore.choose(config.run_dir, worker.newest, _say(config))
     start = _position(folder, job)
@@ -86,24 +90,47 @@ def train(config: TrainConfig, job: Job, worker: Worker, open_batches: OpenBatch
     torch.manual_seed(config.seed)
     if folder is not None:
         restore.restore_rng(folder, config)
-    _announce(config, job, worker.tracker, attempt, start)
+    _announce(config, worker.tracker, attempt, start)
     recorder = Recorder(config, worker.tracker, engine.device, attempt)
     profiler = Profiler(config, worker.tracker, start)
     batches = open_batches(config, dist.get_rank(), start)
-    began, last = time.perf_counter(), 0.0
+    phases = {"workers": entered - job.began_s, "engine": time.time() - entered, "checkpoints": 0.0}
+    count_flops = dist.get_rank() == 0
     for step in range(start, config.steps):
         profiler.before(step)
-        result = run_step(engine, batches, step)
+        result = run_step(engine, batches, step, count_flops=count_flops and step == start)
         if average is not None:
             average.update(fragments(engine))
-        last = result.loss
         profiler.after(step, last=step + 1 == config.steps)
         recorder.add(step, result)
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+            saving = time.time()
             _checkpoint(config, job, worker, engine, average, result, step + 1, attempt)
+            phases["checkpoints"] += time.time() - saving
     if dist.get_rank() == 0:
-        seconds = time.perf_counter() - began
-        print(console.summary(config, seconds=seconds, resumed_at=start, final=last), flush=True)
+        _finish(config, recorder, start, phases, total_s=time.time() - entered)
+
+
+def _finish(
+    config: TrainConfig,
+    recorder: Recorder,
+    start: int,
+    phases: Mapping[str, float],
+    *,
+    total_s: float,
+) -> None:
+    """Leave for the driver what the closing summary says."""
+    known = phases["engine"] + phases["checkpoints"] + recorder.first_step_s
+    outcome = console.Outcome(
+        resumed_at=start,
+        last_loss=recorder.last_loss,
+        best_loss=recorder.best[0],
+        best_step=recorder.best[1],
+        clips_per_s=recorder.clips_per_s,
+        phases_s={**phases, "first step": recorder.first_step_s, "steps": total_s - known},
+        finished_s=time.time(),
+    )
+    console.write_outcome(config.run_dir, outcome)
 
 
 def _initial_module(config: TrainConfig, *, resumed: bool) -> nn.Module:
@@ -151,21 +178,12 @@ def _say(config: TrainConfig) -> Callable[[str], None]:
     return say
 
 
-def _announce(
-    config: TrainConfig, job: Job, tracker: Tracker | None, attempt: int, start: int
-) -> None:
+def _announce(config: TrainConfig, tracker: Tracker | None, attempt: int, start: int) -> None:
     if tracker is None:
         return
     if attempt > 1:
         text = f"attempt {attempt} continues after step {start} of {config.steps}"
         console.record_event(config.run_dir, "restart", text)
-    total, trainable = count_parameters(config)
-    facts = {
-        "parameters": f"{total:,} ({trainable:,} trainable)",
-        "dataset": str(job.data.get("hash", ""))[:16],
-        "mlflow run": job.run_id,
-    }
-    print(console.banner(config, facts), flush=True)
     tracker.tag("attempt", str(attempt))
 
 
@@ -203,7 +221,9 @@ def _export(
     due = every > 0 and (last or completed % every == 0)
     if not (last or due):
         return None
-    target = config.export_dir if last else config.run_dir / "exports" / f"step_{completed:08d}"
+    # The last part is the name in both cases: an evaluation files its pictures under it.
+    temporary = config.run_dir / "exports" / f"step_{completed:08d}" / config.name
+    target = config.export_dir if last else temporary
     states = full_state(engine, average)
     if dist.get_rank() == 0:
         description = export.describe(
@@ -232,6 +252,7 @@ def train_loop(settings: dict[str, Any]) -> None:
 
     config: TrainConfig = settings["config"]
     job: Job = settings["job"]
+    quiet()
     newest = ray.train.get_checkpoint()
     worker = Worker(
         newest=Path(newest.path) if newest is not None else None,

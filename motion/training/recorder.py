@@ -1,6 +1,7 @@
 """What the loop leaves behind per step: console lines, metrics, step records, a profile."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,11 @@ from motion.training.tracking import Tracker
 
 
 class Recorder:
-    """Collects steps and writes an aligned line and an MLflow record per interval (rank 0)."""
+    """Collects steps and writes an aligned line and an MLflow record per interval (rank 0).
+
+    The first step of an attempt starts the data pipeline and counts operations: it enters the
+    losses, but no rate.
+    """
 
     def __init__(
         self, config: TrainConfig, tracker: Tracker | None, device: torch.device, attempt: int
@@ -27,11 +32,27 @@ class Recorder:
         self._device = device
         self._attempt = attempt
         self._interval: list[StepResult] = []
-        self._started = time.perf_counter()
+        self._began = self._started = self._warm = time.perf_counter()
+        self._steps = 0
+        self._flops = 0
+        self.best: tuple[float, int] = (math.inf, 0)
+        """Lowest mean loss of an interval, and the interval's last step, counted from 1."""
+        self.last_loss = math.nan
         self.replaced = 0
         self._steps_file = config.run_dir / "steps" / f"rank{dist.get_rank()}.jsonl"
         if config.record_steps:
             self._steps_file.parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def first_step_s(self) -> float:
+        """Seconds until the end of the attempt's first step."""
+        return self._warm - self._began
+
+    @property
+    def clips_per_s(self) -> float:
+        """Over the attempt's steps after the first, checkpoints included."""
+        seconds = max(time.perf_counter() - self._warm, 1e-9)
+        return self._config.global_batch * (self._steps - 1) / seconds
 
     def add(self, step: int, result: StepResult) -> None:
         """Record optimizer step `step`, counted from 0."""
@@ -41,8 +62,16 @@ class Recorder:
         if self._config.record_steps:
             self._write_step(step, result)
         self._interval.append(result)
-        if (step + 1) % self._config.log_every == 0 or step + 1 == self._config.steps:
+        self._flops = self._flops or result.flops
+        self.last_loss = result.loss
+        ends = (step + 1) % self._config.log_every == 0 or step + 1 == self._config.steps
+        self._steps += 1
+        if self._steps == 1 and not ends:
+            self._started = time.perf_counter()
+        if ends:
             self._flush(step)
+        if self._steps == 1:
+            self._warm = time.perf_counter()
 
     def _write_step(self, step: int, result: StepResult) -> None:
         record = {
@@ -60,21 +89,29 @@ class Recorder:
         now = time.perf_counter()
         seconds = max(now - self._started, 1e-9)
         steps, self._interval, self._started = self._interval, [], now
+        loss = sum(s.loss for s in steps) / len(steps)
+        self.best = min(self.best, (loss, step + 1))
         if self._tracker is None:
             return
-        count = len(steps)
-        terms = {n: sum(s.terms[n] for s in steps) / count for n in steps[0].terms}
+        timed = steps[1:] if self._steps == len(steps) > 1 else steps
+        step_s = seconds / len(timed)
+        terms = {n: sum(s.terms[n] for s in steps) / len(steps) for n in steps[0].terms}
+        tflops = self._flops * self._config.accumulation / step_s / 1e12
         values = {
-            "loss": sum(s.loss for s in steps) / count,
+            "loss": loss,
             "learning_rate": learning_rate(self._config.optimizer, step, self._config.steps),
-            "gradient_norm": sum(s.gradient_norm for s in steps) / count,
-            "clips_per_s": self._config.global_batch * count / seconds,
-            "data_wait": sum(s.wait_s for s in steps) / seconds,
+            "gradient_norm": sum(s.gradient_norm for s in steps) / len(steps),
+            "clips_per_s": self._config.global_batch / step_s,
+            "data_wait": sum(s.wait_s for s in timed) / seconds,
             "memory_gib": console.memory_gib(self._device),
-            "eta_s": (self._config.steps - step - 1) * seconds / count,
+            "eta_s": (self._config.steps - step - 1) * step_s,
+            "tflops_per_worker": tflops,
         }
-        print(console.line(step + 1, self._config.steps, values, terms), flush=True)
-        self._tracker.metrics(self._metrics(values, terms, seconds / count), step + 1)
+        if self._config.peak_tflops:
+            values["mfu"] = tflops / self._config.peak_tflops
+        text = console.line(step + 1, self._config.steps, values, terms)
+        console.say(self._config.run_dir, text)
+        self._tracker.metrics(self._metrics(values, terms, step_s), step + 1)
 
     def _metrics(
         self, values: Mapping[str, float], terms: Mapping[str, float], step_s: float

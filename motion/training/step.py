@@ -1,5 +1,6 @@
 """One optimizer step over all ranks, and what happens when it is not finite."""
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from torch import Tensor
 from motion.batch import Batch
 from motion.models.system import Logs
 from motion.training.engine import Engine
+from motion.training.flops import flop_counter
 
 
 class NonFiniteLossError(RuntimeError):
@@ -33,10 +35,20 @@ class StepResult:
     """This rank's clips, in order."""
     replaced: tuple[str, ...]
     """Broken rows that the pipeline replaced on this rank."""
+    flops: int = 0
+    """Operations of this rank's first micro-batch, forward and backward; 0 where not counted."""
 
 
-def run_step(engine: Engine, batches: Iterator[Batch], step: int) -> StepResult:
+def run_step(
+    engine: Engine, batches: Iterator[Batch], step: int, *, count_flops: bool = False
+) -> StepResult:
     """Forward, backward and update over the accumulation; a collective call.
+
+    Args:
+        engine: model and optimizer.
+        batches: this rank's micro-batches.
+        step: optimizer step, from 0.
+        count_flops: also count operations, which slows this rank's first micro-batch.
 
     Raises:
         NonFiniteLossError: on every rank, before the weights are changed when a loss is not
@@ -46,11 +58,14 @@ def run_step(engine: Engine, batches: Iterator[Batch], step: int) -> StepResult:
     seen: list[tuple[Batch, Tensor]] = []
     names: list[str] = []
     wait_s = 0.0
+    counter = flop_counter() if count_flops else None
     for index in range(config.accumulation):
         started = time.perf_counter()
         batch = next(batches).stamp(step=step, steps=config.steps, seed=config.seed)
         wait_s += time.perf_counter() - started
-        loss, logs = engine.forward_backward(batch.to(engine.device))
+        counted = counter if counter is not None and index == 0 else contextlib.nullcontext()
+        with counted:
+            loss, logs = engine.forward_backward(batch.to(engine.device))
         names = sorted(logs)
         seen.append((batch, _vector(loss, logs)))
         if index + 1 < config.accumulation:
@@ -70,6 +85,7 @@ def run_step(engine: Engine, batches: Iterator[Batch], step: int) -> StepResult:
         wait_s=wait_s,
         clip_ids=tuple(name for batch, _ in seen for name in batch.clip_ids),
         replaced=tuple(text for batch, _ in seen for text in batch.replaced),
+        flops=0 if counter is None else counter.get_total_flops(),
     )
 
 

@@ -16,6 +16,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from motion.training import console
 from motion.training.config import TrainConfig, flatten
 
 _MAX_PARAM = 500
@@ -87,6 +88,7 @@ class Tracker:
 
     def __init__(self, config: TrainConfig, run_id: str) -> None:
         self._client = MlflowClient(tracking_uri=config.mlflow_uri)
+        self._run_dir = config.run_dir
         self.run_id = run_id
         self.lost = 0
         """Records that could not be delivered."""
@@ -110,7 +112,8 @@ class Tracker:
             send()
         except (MlflowException, OSError) as error:
             self.lost += 1
-            print(f"[tracking] record {self.lost} lost, training goes on: {error}", flush=True)
+            text = f"[tracking] record {self.lost} lost, training goes on: {error}"
+            console.say(self._run_dir, text)
 
 
 def use_run(uri: str) -> None:

@@ -9,8 +9,11 @@ from typing import Any, cast
 
 from ray.train import Checkpoint
 
+from motion import paths
+from motion.training import scores
 from motion.training.config import TrainConfig, ValidateConfig
 from motion.training.console import record_event
+from motion.training.quiet import quiet
 from motion.training.tracking import use_run
 
 
@@ -72,7 +75,9 @@ def validate(
     assert not unknown, unknown
     config = ValidateConfig.model_validate(settings)
     use_run(tracking_uri)
+    quiet()
     started = time.perf_counter()
+    where = paths.evaluation_samples(Path(export_dir), step)
     try:
         metrics = load_function(config)(export_dir, run_id=run_id, step=step, **config.arguments)
     except Exception as error:
@@ -81,8 +86,8 @@ def validate(
         raise
     finally:
         if temporary:
-            shutil.rmtree(export_dir, ignore_errors=True)
-    listed = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
-    seconds = time.perf_counter() - started
-    record_event(Path(run_dir), "validation", f"step {step}: {listed}  ({seconds:.0f} s)")
+            shutil.rmtree(Path(export_dir).parent, ignore_errors=True)
+    pictures = f", pictures in {where}" if where.is_dir() else ""
+    text = f"step {step} in {time.perf_counter() - started:.0f} s{pictures}\n"
+    record_event(Path(run_dir), "validation", text + scores.block(metrics))
     return dict(metrics)

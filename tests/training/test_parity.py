@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_comovi import comovi_batches, comovi_train_config
 from training_direct import errors, losses, records, run
 from training_toy import ToyConfig, toy_train_config
 
@@ -97,6 +98,22 @@ def test_zero_stages_agree(trained: dict[str, TrainConfig], stage: int) -> None:
     for name in ("model", "ema"):
         torch.testing.assert_close(
             _weights(config, name), _weights(reference, name), atol=1e-6, rtol=0
+        )
+
+
+@pytest.mark.slow
+def test_parameters_without_a_gradient_in_a_step_are_alike_at_all_stages(tmp_path: Path) -> None:
+    """CoMoVi supervises random layers: the fusion linears of the others take no part in a step."""
+    configs = {
+        stage: comovi_train_config(tmp_path, name=f"comovi{stage}", zero_stage=stage)
+        for stage in (0, 2, 3)
+    }
+    run(2, list(configs.values()), tmp_path, comovi_batches)
+    for stage in (2, 3):
+        assert errors(configs[stage]) == []
+        assert losses(configs[stage]) == pytest.approx(losses(configs[0]), abs=1e-5)
+        torch.testing.assert_close(
+            _weights(configs[stage], "model"), _weights(configs[0], "model"), atol=1e-5, rtol=0
         )
 
 

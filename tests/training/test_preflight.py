@@ -100,7 +100,9 @@ def test_a_real_stream_feeds_the_toy(tmp_path: Path) -> None:
 
 def _export(config: TrainConfig, state: dict[str, torch.Tensor]) -> Path:
     data = {"encoders": {}, "body": "free", "licences": ["CC0-1.0"]}
-    description = export.describe(config, step=3, identity={"a": 1}, identity_hash="h", data=data, run_id="")
+    description = export.describe(
+        config, step=3, identity={"a": 1}, identity_hash="h", data=data, run_id=""
+    )
     return export.write(
         config.export_dir, description, [state], data_root=config.data.root, git=git_state()
     )
@@ -151,15 +153,17 @@ def test_console_lines_are_aligned(tmp_path: Path) -> None:
     assert early.startswith("step    4/1200  loss  0.50000  (map 1.0000  rgb 2.0000)  lr 1.00e-04")
     assert len(early) == len(late)
     assert late.endswith("eta 1:02:03")
+    assert "mfu 41.0%" in console.line(4, 1200, {**values, "mfu": 0.41}, {})
     priced = toy_train_config(tmp_path, price_per_hour=3.6)
     assert console.cost_per_1000_steps(priced, 0.5) == pytest.approx(1.0)
 
 
 def test_an_unreachable_tracker_does_not_end_a_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
-    tracker = Tracker(toy_train_config(tmp_path), "no-such-run")
+    config = toy_train_config(tmp_path)
+    tracker = Tracker(config, "no-such-run")
     tracker.metrics({"loss": 1.0}, 0)
     tracker.tag("a", "b")
     assert tracker.lost == 2
-    assert "record 2 lost, training goes on" in capsys.readouterr().out
+    assert "record 2 lost, training goes on" in (config.run_dir / console.CONSOLE).read_text()

@@ -15,7 +15,7 @@ import torch.multiprocessing as mp
 from training_toy import batches
 
 from motion.training.config import TrainConfig, identity_hash
-from motion.training.loop import Job, Worker, train
+from motion.training.loop import Job, OpenBatches, Worker, train
 
 
 def job_of(config: TrainConfig) -> Job:
@@ -36,7 +36,13 @@ def commit(config: TrainConfig, folder: Path, name: str, *_: Any) -> None:
     dist.barrier()
 
 
-def _process(rank: int, world: int, store: str, configs: Sequence[TrainConfig]) -> None:
+def _process(
+    rank: int,
+    world: int,
+    store: str,
+    configs: Sequence[TrainConfig],
+    open_batches: OpenBatches,
+) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)}
     dist.init_process_group(
@@ -50,17 +56,22 @@ def _process(rank: int, world: int, store: str, configs: Sequence[TrainConfig]) 
         worker = Worker(newest=None, commit=partial(commit, config), tracker=None)
         error = config.run_dir / f"error_rank{rank}.txt"
         try:
-            train(config, job_of(config), worker, batches)
+            train(config, job_of(config), worker, open_batches)
         except (RuntimeError, ValueError) as problem:
             error.parent.mkdir(parents=True, exist_ok=True)
             error.write_text(f"{type(problem).__name__}: {problem}")
     dist.destroy_process_group()
 
 
-def run(world: int, configs: Sequence[TrainConfig], scratch: Path) -> None:
+def run(
+    world: int,
+    configs: Sequence[TrainConfig],
+    scratch: Path,
+    open_batches: OpenBatches = batches,
+) -> None:
     """Run trainings one after the other in `world` processes; errors lie in error_rank<r>.txt."""
     store = scratch / f"store{len(list(scratch.glob('store*')))}"
-    mp.spawn(_process, args=(world, str(store), configs), nprocs=world)
+    mp.spawn(_process, args=(world, str(store), configs, open_batches), nprocs=world)
 
 
 def errors(config: TrainConfig) -> list[str]:
