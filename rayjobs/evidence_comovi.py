@@ -1,0 +1,64 @@
+"""Does tiny CoMoVi learn, and does it use its conditions? The run behind docs/results.md.
+
+    ray job submit -- python rayjobs/evidence_comovi.py
+
+The recipe of train_comovi.py on more clips and with more steps, then an evaluation on at least 256
+held-out clips. Below 40 minutes on two CPU cores; what is committed is skipped.
+"""
+
+import ray
+import tyro
+from pydantic import BaseModel, ConfigDict
+
+from motion import paths
+from motion.data.encode import EncodeConfig
+from motion.data.prepare import PrepareConfig
+from motion.evaluation import EvaluationConfig
+from motion.models.comovi.config import CoMoViConfig
+from motion.report import write_report
+from rayjobs import train_comovi
+
+
+class Evidence(BaseModel):
+    """The training and its evaluation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    training: train_comovi.Recipe
+    """The longer tiny run."""
+    evaluation: EvaluationConfig
+    """What is measured on its export."""
+
+
+def evidence() -> Evidence:
+    """Sizes that fit 40 minutes on two cores."""
+    raw, encoded = paths.data() / "evidence", paths.data() / "evidence-encoded"
+
+    def stage(name: str, system: CoMoViConfig, steps: int) -> train_comovi.TrainConfig:
+        return train_comovi.tiny_stage(name, system, encoded, steps=steps, ema_decay=0.995)
+
+    return Evidence(
+        training=train_comovi.Recipe(
+            prepare=PrepareConfig(root=raw, num_train=1536, num_validation=256, num_test=0),
+            encode=EncodeConfig(raw_root=raw, root=encoded, fit_clips=128, actors=2),
+            stage1=stage("comovi-evidence-1", CoMoViConfig.tiny(1), 800),
+            stage2=stage("comovi-evidence-2", CoMoViConfig.tiny(2), 1700),
+        ),
+        evaluation=EvaluationConfig(num_clips=256, batch_size=32),
+    )
+
+
+def main(config: Evidence) -> None:
+    """Train, then evaluate in a task of the cluster that this job runs on."""
+    train_comovi.main(config.training)
+    if config.training.dry_run:
+        return
+    export = config.training.stage2.export_dir
+    task = ray.remote(write_report)
+    folder = paths.outputs() / "evaluation" / export.name
+    for file in ray.get(task.remote(export, folder, config.evaluation)):
+        print(f"evidence    {file}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Evidence, default=evidence(), config=(tyro.conf.AvoidSubcommands,)))
