@@ -25,8 +25,7 @@ def quiet() -> None:
     shown = _Shown()
     for name in ("ray", "ray.train", ray.data.__name__, ""):
         for handler in logging.getLogger(name).handlers:
-            is_file = isinstance(handler, logging.FileHandler)
-            if isinstance(handler, logging.StreamHandler) and not is_file:
+            if type(handler).__name__ == "PlainRayHandler":  # not the session's log files
                 handler.addFilter(shown)
     for name in ("mlflow", "alembic", "DeepSpeed"):
         logging.getLogger(name).setLevel(logging.WARNING)
