@@ -35,7 +35,11 @@ def evidence() -> Evidence:
     raw, encoded = paths.data() / "evidence", paths.data() / "evidence-encoded"
 
     def stage(name: str, system: CoMoViConfig, steps: int) -> train_comovi.TrainConfig:
-        return train_comovi.tiny_stage(name, system, encoded, steps=steps, ema_decay=0.995)
+        # ZeRO 2: the model fits many times over, and gathering its small weights costs more than
+        # computing with them. All stages train the same weights (tests/training/test_parity.py).
+        return train_comovi.tiny_stage(
+            name, system, encoded, steps=steps, ema_decay=0.995, zero_stage=2
+        )
 
     return Evidence(
         training=train_comovi.Recipe(

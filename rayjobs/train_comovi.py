@@ -72,7 +72,13 @@ def tiny() -> Recipe:
 
 
 def tiny_stage(
-    name: str, system: CoMoViConfig, encoded: Path, *, steps: int, ema_decay: float = 0.98
+    name: str,
+    system: CoMoViConfig,
+    encoded: Path,
+    *,
+    steps: int,
+    ema_decay: float = 0.98,
+    zero_stage: Literal[0, 1, 2, 3] = 3,
 ) -> TrainConfig:
     """One stage of the tiny model: small batches, because it needs many updates."""
     return TrainConfig(
@@ -85,7 +91,7 @@ def tiny_stage(
         steps=steps,
         micro_batch=4,
         num_workers=2,
-        zero_stage=3,
+        zero_stage=zero_stage,
         ema_decay=ema_decay,
         checkpoint_every=max(100, steps // 4),
         validate_with=ValidateConfig(
@@ -104,7 +110,7 @@ COLUMNS = (
 
 def main(recipe: Recipe) -> None:
     """Run the recipe on the cluster that this job runs on."""
-    ray.init()
+    ray.init(logging_level="WARNING")
     stage1, stage2 = recipe.stage1, recipe.stage2
     if stage2.init_from is None:
         stage2 = stage2.model_copy(update={"init_from": InitConfig(export=stage1.export_dir)})
