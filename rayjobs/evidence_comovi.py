@@ -45,8 +45,8 @@ def evidence() -> Evidence:
         training=train_comovi.Recipe(
             prepare=PrepareConfig(root=raw, num_train=1536, num_validation=256, num_test=0),
             encode=EncodeConfig(raw_root=raw, root=encoded, fit_clips=128, actors=2),
-            stage1=stage("comovi-evidence-1", CoMoViConfig.tiny(1), 800),
-            stage2=stage("comovi-evidence-2", CoMoViConfig.tiny(2), 1700),
+            stage1=stage("comovi-evidence-1", CoMoViConfig.tiny(1), 600),
+            stage2=stage("comovi-evidence-2", CoMoViConfig.tiny(2), 1300),
         ),
         evaluation=EvaluationConfig(num_clips=256, batch_size=32),
     )

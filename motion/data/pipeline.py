@@ -1,15 +1,19 @@
 """From a plan to batches: Ray Data reads ahead, in order, from any step.
 
-One execution serves a rank for the whole remaining run: a Ray Data execution takes seconds to
-start, so one per epoch would cost more than the reading. The same reading runs without Ray.
+Ray Data reads the run window by window, and the next window while the training consumes this one.
+One execution for the whole run would be simpler, but its scheduler thread spins in the training
+process while its output waits to be consumed, and takes the interpreter lock from the training: it
+halved the speed of a small model. Between windows no scheduler runs. The same reading runs without
+Ray.
 """
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +27,6 @@ from motion.data.plan import Plan
 from motion.data.reading import Reader
 
 _PLAIN: Final = "plain"
-_MAX_BLOCKS: Final = 1024
 
 
 class StreamConfig(BaseModel):
@@ -43,10 +46,8 @@ class StreamConfig(BaseModel):
     nothing is ever read."""
     micro_batches_per_task: int = Field(default=4, ge=1)
     """Micro-batches that one task reads; more of them cost latency, fewer cost overhead."""
-    prefetch: int = Field(default=2, ge=0)
-    """Task results held ready in the training process."""
-    object_store_mb: int = Field(default=1024, ge=16)
-    """Object store memory in MB that one rank's reading may fill before it waits."""
+    window: int = Field(default=128, ge=1)
+    """Micro-batches per execution of Ray Data. Two windows are held in the object store."""
 
 
 @dataclass(frozen=True)
@@ -114,27 +115,8 @@ def _ray_stream(
 ) -> Iterator[Batch]:
     if len(indices) == 0:
         return
-    import ray
-    from ray.data import ExecutionResources, TaskPoolStrategy
-
-    read = _Read(ray.put(share))
-    dataset = _index_dataset(indices, config.micro_batches_per_task)
-    context = dataset.context
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = ExecutionResources(
-        object_store_memory=config.object_store_mb * 1e6
-    )
-    blocks = dataset.map_batches(
-        read,
-        batch_size=None,
-        batch_format="numpy",
-        num_cpus=config.reader_cpus,
-        compute=TaskPoolStrategy(size=config.readers),
-    ).iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=config.prefetch)
     expected = iter(indices.tolist())
-    for block in blocks:
+    for block in _blocks(share, indices, config):
         for index, blob in zip(block["index"], block["blob"], strict=True):
             if index.as_py() != next(expected, None):
                 raise RuntimeError(
@@ -150,22 +132,45 @@ def _ray_stream(
         )
 
 
-def _index_dataset(indices: Int[np.ndarray, "n"], per_task: int) -> Any:
-    """Micro-batch indices in blocks of `per_task`, one reading task each.
-
-    Blocks made here start fastest, but each costs about a millisecond before the first batch; a
-    long run is cut up while it streams.
-    """
+def _blocks(
+    share: Share, indices: Int[np.ndarray, "n"], config: StreamConfig
+) -> Iterator[pa.Table]:
+    """Tables of `index` and `blob` in order; one window is read ahead in a thread."""
     import ray
 
-    def tables(size: int) -> list[pa.Table]:
-        starts = range(0, len(indices), size)
-        return [pa.table({"index": indices[start : start + size]}) for start in starts]
+    read = _Read(ray.put(share))
+    windows = [indices[i : i + config.window] for i in range(0, len(indices), config.window)]
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as ahead:
+        coming = ahead.submit(_execute, read, windows[0], config)
+        for following in [*windows[1:], None]:
+            blocks = coming.result()
+            if following is not None:
+                coming = ahead.submit(_execute, read, following, config)
+            for block in blocks:
+                yield ray.get(block)
 
-    if len(indices) <= _MAX_BLOCKS * per_task:
-        return ray.data.from_arrow(tables(per_task))
-    large = per_task * -(-len(indices) // (_MAX_BLOCKS * per_task))
-    return ray.data.from_arrow(tables(large)).repartition(target_num_rows_per_block=per_task)
+
+def _execute(read: "_Read", indices: Int[np.ndarray, "n"], config: StreamConfig) -> list[Any]:
+    """References to the tables of one window, read by one execution of Ray Data."""
+    import ray
+    from ray.data import TaskPoolStrategy
+
+    size = config.micro_batches_per_task
+    tables = [
+        pa.table({"index": indices[start : start + size]}) for start in range(0, len(indices), size)
+    ]
+    dataset = ray.data.from_arrow(tables)
+    dataset.context.enable_progress_bars = False
+    dataset.context.print_on_execution_start = False
+    dataset.context.execution_options.preserve_order = True
+    blocks = dataset.map_batches(
+        cast(Any, read),
+        batch_size=None,
+        batch_format="numpy",
+        num_cpus=config.reader_cpus,
+        compute=TaskPoolStrategy(size=config.readers),
+    )
+    return blocks.to_arrow_refs()
 
 
 class _Read:

@@ -98,6 +98,35 @@ def test_wan_names_map_one_to_one_and_back() -> None:
     assert parameters == set(dual)
 
 
+def test_modules_run_in_one_order_whatever_layers_are_supervised() -> None:
+    """ZeRO-3 gathers ahead along the recorded order of modules; another order costs it the trace."""
+    model, pose = network(), torch.randn(2, 144)
+    names = {module: name for name, module in model.named_modules()}
+    orders: list[list[str]] = []
+    for layers in ((0, 3), (2, 3)):
+        order: list[str] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda m, _, to=order: to.append(names[m]))
+            for module in model.modules()
+        ]
+        out = model(**inputs(), initial_pose=pose, pose_layers=layers)
+        for hook in hooks:
+            hook.remove()
+        assert len(out.poses) == 2
+        orders.append(order)
+    assert orders[0] == orders[1]
+    assert {f"fusion.{j}" for j in range(4)} <= set(orders[0])
+
+
+def test_fusion_of_every_layer_gets_a_gradient_even_if_zero() -> None:
+    model, pose = network(), torch.randn(2, 144)
+    out = model(**inputs(), initial_pose=pose, pose_layers=(1, 3))
+    torch.stack(out.poses).square().sum().backward()
+    gradients = [linear.weight.grad for linear in model.fusion]
+    assert all(gradient is not None for gradient in gradients)
+    assert all(not gradients[j].any() for j in (0, 2))
+
+
 def test_interleaved_motion_blocks_copy_every_other_wan_block() -> None:
     state = wan().state_dict()
     model = network(interleave=2)

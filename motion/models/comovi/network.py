@@ -112,7 +112,7 @@ class DualBranch(nn.Module):
         context, head_time = self._context(x_map, time, text)
         xm = self.motion.embed(x_map)
         xr = self.rgb.embed(x_rgb) if run_rgb else None
-        poses: list[Tensor] = []
+        seen: list[tuple[Tensor, Tensor]] = []
         for i in range(self.config.num_layers):
             j, exchange = divmod(i, self.config.interleave)
             if exchange == 0:
@@ -123,14 +123,37 @@ class DualBranch(nn.Module):
                 continue
             xr = self._run(self.rgb, i, xr, context)
             if exchange == 0:
-                if j in pose_layers:
-                    assert initial_pose is not None
-                    fused = (xm + self.fusion[j](xr)).unflatten(1, (grid[0], -1))
-                    poses.append(self.smpl(initial_pose, fused))
+                if pose_layers:
+                    # A token's copy for the other layers: a view would keep the whole stream.
+                    seen.append((xm, xr if j in pose_layers else xr[:, :1].clone()))
                 xr = self._bridged(coupled, "to_rgb", j, xr, xm)
+        poses = self._poses(seen, pose_layers, initial_pose, grid[0]) if pose_layers else ()
         v_map = self._velocity(self.motion, xm, head_time, context.first, grid)
         v_rgb = None if xr is None else self._velocity(self.rgb, xr, head_time, context.first, grid)
-        return DualOutput(v_rgb, v_map, tuple(poses))
+        return DualOutput(v_rgb, v_map, poses)
+
+    def _poses(
+        self,
+        seen: Sequence[tuple[Tensor, Tensor]],
+        pose_layers: Sequence[int],
+        initial_pose: Tensor | None,
+        num_latents: int,
+    ) -> tuple[Float[Tensor, "b f 144"], ...]:
+        """Poses of the chosen motion blocks, from both streams after each block.
+
+        ZeRO-3 fetches ahead only while every step runs the same modules in the same order, so the
+        choice of layers must not change it: all fusion linears run, those of other layers on one
+        token and with weight zero, and only then the predictor.
+        """
+        assert initial_pose is not None
+        fused: dict[int, Tensor] = {}
+        absent = initial_pose.new_zeros(())
+        for j, (xm, xr) in enumerate(seen):
+            if j in pose_layers:
+                fused[j] = (xm + self.fusion[j](xr)).unflatten(1, (num_latents, -1))
+            else:
+                absent = absent + 0.0 * self.fusion[j](xr).float().sum()
+        return tuple(self.smpl(initial_pose + absent, fused[j]) for j in sorted(fused))
 
     def _grid(self, latent: Float[Tensor, "b c tl hl wl"]) -> tuple[int, int, int]:
         """Tokens per axis."""
