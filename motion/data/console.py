@@ -1,23 +1,53 @@
-"""What a data job says: one line per phase, and nothing of Ray Data's own."""
+"""What a job says: one line per phase, and of Ray only warnings that ask for something.
+
+Every record still reaches the log files of the Ray session. Nothing is done about errors.
+"""
 
 import logging
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from ray.data import Dataset
 
+NOT_SHOWN: Final = ("Progress bars disabled",)
+"""Beginnings of warnings that repeat a setting of ours."""
+
+
+class _Shown(logging.Filter):
+    """Lets warnings and errors pass, but for those of `NOT_SHOWN`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING and not record.getMessage().startswith(NOT_SHOWN)
+
+
+_SHOWN: Final = _Shown()
+"""One for the process: a handler takes the same filter only once."""
+
 
 def quiet(dataset: Dataset) -> Dataset:
-    """Keep Ray Data's progress off the console, not its warnings; its log files keep all of it."""
+    """Keep Ray Data's progress off the console, not its warnings."""
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
-    for handler in logging.getLogger("ray.data").handlers:
-        if type(handler).__name__ == "PlainRayHandler":
-            handler.setLevel(logging.WARNING)
-    # It warns that there is no progress to see.
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    _filter_ray()
     return dataset
+
+
+def quiet_process() -> None:
+    """Filter the consoles of Ray Train, Ray Data, MLflow and Alembic in this process."""
+    _filter_ray()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("mlflow", "alembic", "DeepSpeed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _filter_ray() -> None:
+    for name in ("ray", "ray.train", "ray.data", ""):
+        for handler in logging.getLogger(name).handlers:
+            if type(handler).__name__ == "PlainRayHandler":  # not the session's log files
+                handler.addFilter(_SHOWN)
 
 
 def report(phase: str, clips: int, started: float, files: Iterable[Path] = ()) -> None:

@@ -132,9 +132,13 @@ def describe(config: EncodeConfig) -> str:
     """What `encode` would do, in one line; nothing is started or written.
 
     Raises:
-        FileNotFoundError: there is no committed raw data set.
+        ValueError: the root holds a data set encoded otherwise.
     """
-    raw, root = Manifest.load(config.raw_root), config.root.expanduser().absolute()
+    raw_root, root = config.raw_root.expanduser().absolute(), config.root.expanduser().absolute()
+    if read_commit(raw_root) is None:
+        return f"raw clips are not prepared yet: {raw_root}"
+    raw = Manifest.load(raw_root)
+    _is_begun(root, config.described(raw))
     files = [root / job["file"] for job in _jobs(raw.rows, config.clips_per_file)]
     done = sum(file.is_file() for file in files)
     state = "committed" if read_commit(root) is not None else f"{done} of them written"
@@ -145,19 +149,25 @@ def describe(config: EncodeConfig) -> str:
 
 
 def _claim(root: Path, described: Mapping[str, Any]) -> None:
-    """Refuse a root where another encoding was begun or finished."""
+    """Tie a root to one encoding, so that a restart never mixes two."""
+    if not _is_begun(root, described):
+        with replacing(root / _STATE_FILE) as temporary:
+            temporary.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+
+
+def _is_begun(root: Path, described: Mapping[str, Any]) -> bool:
+    """Was this encoding begun or finished here? A root of another one is refused."""
     state = root / _STATE_FILE
-    if state.is_file():
-        found = json.loads(state.read_text())
-        if found != json.loads(json.dumps(described)):
-            changed = sorted(k for k in {*found, *described} if found.get(k) != described.get(k))
-            raise ValueError(
-                f"{root} holds a data set encoded with other {', '.join(changed)}: choose another "
-                "root, or delete this one"
-            )
-        return
-    with replacing(state) as temporary:
-        temporary.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+    if not state.is_file():
+        return False
+    found, expected = json.loads(state.read_text()), json.loads(json.dumps(described))
+    if found != expected:
+        changed = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
+        raise ValueError(
+            f"{root} holds a data set encoded with other {', '.join(changed)}: choose another "
+            "root, or delete this one"
+        )
+    return True
 
 
 def _jobs(rows: Sequence[ManifestRow], clips_per_file: int) -> Iterator[dict[str, Any]]:

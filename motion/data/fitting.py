@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -29,7 +29,6 @@ from motion.encoders import (
     WanAutoencoderConfig,
     WordVectors,
     WordVectorsConfig,
-    save_empty_prompt,
 )
 
 
@@ -50,9 +49,7 @@ def make_encoders(raw: Manifest, root: Path, choice: EncoderChoice, *, cpus: flo
     """
     folder, started = root / "encoders", time.monotonic()
     if not (folder / "text" / "config.json").is_file():
-        text = _text_encoder(raw, choice.text)
-        save_empty_prompt(folder / "text", text)
-        text.save(folder / "text")
+        _text_encoder(raw, choice.text).save(folder / "text")
     missing = [name for name in VIDEOS if not (folder / name / "config.json").is_file()]
     if not missing:
         return
@@ -114,9 +111,13 @@ def spread(clips: Sequence[ManifestRow], count: int) -> list[ManifestRow]:
     return [clips[i] for i in index]
 
 
-def map_mode(raw: Manifest) -> str:
-    """How the motion maps were rendered: parts can be read back only from flat ones."""
-    return str(raw.config.get("clip", {}).get("map_mode", "flat"))
+def map_mode(manifest: Manifest) -> str:
+    """How the motion maps of a raw or encoded data set were rendered.
+
+    Parts can be read back only from flat ones.
+    """
+    made: Mapping[str, Any] = manifest.config.get("raw", manifest.config)
+    return str(made.get("clip", {}).get("map_mode", "flat"))
 
 
 def place(row: ManifestRow) -> tuple[str, int, int]:

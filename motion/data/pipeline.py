@@ -155,13 +155,13 @@ def _execute(read: "_Read", indices: Int[np.ndarray, "n"], config: StreamConfig)
     import ray
     from ray.data import TaskPoolStrategy
 
+    from motion.data.console import quiet
+
     size = config.micro_batches_per_task
     tables = [
         pa.table({"index": indices[start : start + size]}) for start in range(0, len(indices), size)
     ]
-    dataset = ray.data.from_arrow(tables)
-    dataset.context.enable_progress_bars = False
-    dataset.context.print_on_execution_start = False
+    dataset = quiet(ray.data.from_arrow(tables))
     dataset.context.execution_options.preserve_order = True
     blocks = dataset.map_batches(
         cast(Any, read),

@@ -105,11 +105,13 @@ def prepare(config: PrepareConfig) -> Path:
         RuntimeError: the disk is full or the root cannot be written.
     """
     root, identity = config.root.expanduser().absolute(), config.identity
-    commit = read_commit(root)
-    if commit is not None:
-        _require_same(root, commit["config"], identity)
+    found = _stored(root)
+    if found is None:
+        _claim(root, identity)
+    else:
+        _require_same(root, found, identity)
+    if read_commit(root) is not None:
         return root
-    _claim(root, identity)
     shards = plan_shards(config)
     missing = [shard for shard in shards if not _is_complete(root, shard)]
     if missing:
@@ -121,13 +123,18 @@ def prepare(config: PrepareConfig) -> Path:
     return root
 
 
+def _stored(root: Path) -> dict[str, Any] | None:
+    """Config of the dataset that was committed or begun in a root."""
+    commit = read_commit(root)
+    if commit is not None:
+        return commit["config"]
+    path = root / PLAN_FILE
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
 def _claim(root: Path, identity: dict[str, Any]) -> None:
     """Tie an unfinished root to one config, so that a restart never mixes two."""
-    path = root / PLAN_FILE
-    if path.is_file():
-        _require_same(root, json.loads(path.read_text()), identity)
-        return
-    with replacing(path) as temporary:
+    with replacing(root / PLAN_FILE) as temporary:
         temporary.write_text(json.dumps(identity, indent=2, sort_keys=True) + "\n")
 
 
@@ -191,9 +198,16 @@ def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dic
 
 
 def describe(config: PrepareConfig) -> str:
-    """What `prepare` would do, in one line; nothing is started or written."""
+    """What `prepare` would do, in one line; nothing is started or written.
+
+    Raises:
+        ValueError: the root holds a dataset of another config.
+    """
     shards = plan_shards(config)
     clip, root = config.clip, config.root.expanduser().absolute()
+    found = _stored(root)
+    if found is not None:
+        _require_same(root, found, config.identity)
     done = sum(_is_complete(root, shard) for shard in shards)
     state = "committed" if read_commit(root) is not None else f"{done} of them written"
     return (

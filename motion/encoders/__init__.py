@@ -17,7 +17,7 @@ from motion.encoders.pretrained import (
     WanAutoencoder,
     WanAutoencoderConfig,
 )
-from motion.encoders.storage import read_empty_prompt, read_record, write_empty_prompt
+from motion.encoders.storage import read_record
 from motion.encoders.text import WordVectors, WordVectorsConfig
 from motion.encoders.video import PatchAutoencoder, PatchAutoencoderConfig
 
@@ -35,10 +35,8 @@ __all__ = [
     "WordVectors",
     "WordVectorsConfig",
     "load_autoencoder",
-    "load_empty_prompt",
     "load_encoder",
     "load_text_encoder",
-    "save_empty_prompt",
 ]
 
 
@@ -152,18 +150,3 @@ def load_encoder(folder: str | Path) -> TextEncoder | Autoencoder:
     kind = read_record(Path(folder))["kind"]
     text = kind in ("word_vectors", "transformers_text")
     return load_text_encoder(folder) if text else load_autoencoder(folder)
-
-
-def save_empty_prompt(folder: str | Path, encoder: TextEncoder) -> None:
-    """Encode the empty text and keep it in the encoder's folder."""
-    tokens, mask = encoder.encode([""])
-    write_empty_prompt(Path(folder), tokens[0][mask[0]])
-
-
-def load_empty_prompt(folder: str | Path) -> Float[Tensor, "n d"]:
-    """Token features of the empty text, without loading the encoder.
-
-    Raises:
-        ValueError: the folder holds none.
-    """
-    return read_empty_prompt(Path(folder))

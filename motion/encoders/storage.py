@@ -17,7 +17,6 @@ from torch import Tensor
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"
-_EMPTY_FILE = "empty_prompt.safetensors"
 _BYTES = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -78,21 +77,3 @@ def require_hash(folder: Path, expected: str, found: str) -> None:
             f"{expected[:12]}: the weights were changed or damaged after they were saved; "
             "restore them, or encode the data again with the weights at hand"
         )
-
-
-def write_empty_prompt(folder: Path, tokens: Tensor) -> None:
-    """Keep the token features (n, d) of the empty text beside its encoder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({"text": tokens.cpu().contiguous()}, folder / _EMPTY_FILE)
-
-
-def read_empty_prompt(folder: Path) -> Tensor:
-    """Token features (n, d) of the empty text.
-
-    Raises:
-        ValueError: the folder holds none.
-    """
-    file = folder / _EMPTY_FILE
-    if not file.is_file():
-        raise ValueError(f"{file} is missing: it is written when a data set is encoded")
-    return load_file(file)["text"]

@@ -72,11 +72,13 @@ def test_another_config_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "data"
     config = _config(root)
     prepare(config)
-    with pytest.raises(ValueError, match=r"another config.*num_train.*another --root"):
-        prepare(_config(root, num_train=6))
+    for run in (prepare, describe):
+        with pytest.raises(ValueError, match=r"another config.*num_train.*another --root"):
+            run(_config(root, num_train=6))
     (root / "dataset.json").unlink()
-    with pytest.raises(ValueError, match="another config"):
-        prepare(_config(root, num_train=6))
+    for run in (prepare, describe):
+        with pytest.raises(ValueError, match="another config"):
+            run(_config(root, num_train=6))
     assert json.loads((root / "prepare.json").read_text())["num_train"] == 5
 
 
