@@ -14,7 +14,7 @@ import hashlib
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,6 @@ from motion.training.shards import Fragment, MovingAverage
 
 FORMAT = 1
 NATIVE_TAG = "native"
-_BLOCK = 1 << 22
 
 
 class DamagedCheckpointError(ValueError):
@@ -95,11 +94,8 @@ def describe(config: TrainConfig, *, step: int, identity: str, git: str) -> dict
 
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -108,17 +104,25 @@ def read_state(folder: Path) -> dict[str, Any]:
     Raises:
         DamagedCheckpointError: it is missing, unreadable, or of another format.
     """
-    try:
-        state = json.loads((folder / "state.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(
-            f"{folder.name}: state.json is unreadable ({error})"
-        ) from error
+    state = _read_json(folder / "state.json")
     if state.get("format") != FORMAT:
         raise DamagedCheckpointError(
             f"{folder.name}: checkpoint format {state.get('format')}, this code reads {FORMAT}"
         )
     return state
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a checkpoint; bytes that are no text are damage like any other."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DamagedCheckpointError(
+            f"{path.parent.name}: {path.name} is unreadable ({error})"
+        ) from error
+    if not isinstance(value, dict):
+        raise DamagedCheckpointError(f"{path.parent.name}: {path.name} is no JSON object")
+    return cast("dict[str, Any]", value)
 
 
 def verify(folder: Path, *, rank: int = 0, world: int = 1, contents: bool = True) -> None:
@@ -131,17 +135,19 @@ def verify(folder: Path, *, rank: int = 0, world: int = 1, contents: bool = True
         contents: compare SHA-256; False compares existence and size only.
 
     Raises:
-        DamagedCheckpointError: a file is missing, truncated or altered.
+        DamagedCheckpointError: a file is missing, truncated, altered or cannot be read.
     """
     saved_world = int(read_state(folder)["world"])
     for owner in range(rank, saved_world, world):
-        path = folder / f"manifest_rank{owner}.json"
-        try:
-            manifest: dict[str, list[Any]] = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise DamagedCheckpointError(f"{folder.name}: {path.name}: {error}") from error
+        manifest = _read_json(folder / f"manifest_rank{owner}.json")
         for name, (size, digest) in manifest.items():
-            _verify_file(folder, name, size, digest if contents else None)
+            try:
+                _verify_file(folder, name, size, digest if contents else None)
+            except OSError as error:
+                # Raised on one rank alone, it would leave the others waiting for this one.
+                raise DamagedCheckpointError(
+                    f"{folder.name}: {name} cannot be read ({error})"
+                ) from error
 
 
 def _verify_file(folder: Path, name: str, size: int, digest: str | None) -> None:

@@ -216,6 +216,11 @@ class TrainConfig(_Frozen):
                 f"warmup_steps {self.optimizer.warmup_steps} exceeds steps {self.steps}; "
                 "lower the one or raise the other"
             )
+        if self.profile is not None and self.profile.start >= self.steps:
+            raise ValueError(
+                f"profile.start {self.profile.start} is not among the steps 0 to {self.steps - 1}: "
+                "nothing would be recorded; lower it, or raise steps"
+            )
         if self.tracking_uri.startswith("sqlite:///") and self.tracking_uri[10:11] != "/":
             raise ValueError(
                 f"tracking_uri {self.tracking_uri!r} is relative and would differ per worker; "

@@ -142,9 +142,9 @@ class Outcome:
 
     resumed_at: int
     """Steps that earlier attempts had completed."""
-    last_loss: float
-    """Of the last step."""
-    best_loss: float
+    last_loss: float | None
+    """Of the last step; None where this attempt only wrote the export again."""
+    best_loss: float | None
     """Lowest mean over an interval of this attempt."""
     best_step: int
     """Last step of that interval."""
@@ -178,11 +178,10 @@ def summary(config: TrainConfig, began_s: float) -> str:
     resumed = f", resumed at {outcome.resumed_at}" if outcome.resumed_at else ""
     rows = {
         "finished": f"{config.name} after {config.steps} steps{resumed}",
-        "loss": f"last {outcome.last_loss:.5f}, best interval {outcome.best_loss:.5f} "
-        f"(step {outcome.best_step})",
-        "wall time": f"{duration(now - began_s)}, {outcome.clips_per_s:.2f} clips/s, "
-        f"{per_step:.3f} s/step"
-        + (f", {price:.2f} per 1,000 steps" if config.price_per_hour else ""),
+        "loss": _losses(outcome),
+        "wall time": duration(now - began_s)
+        + (f", {outcome.clips_per_s:.2f} clips/s, {per_step:.3f} s/step" if done else "")
+        + (f", {price:.2f} per 1,000 steps" if done and config.price_per_hour else ""),
         "seconds": ", ".join(f"{name} {value:.1f}" for name, value in phases.items()),
         "checkpoints": f"{len(checkpoints)} kept, newest {checkpoints[-1]}",
         "disk": disk(config),
@@ -193,6 +192,15 @@ def summary(config: TrainConfig, began_s: float) -> str:
     lines = [f"{name:<11}  {value}" for name, value in rows.items()]
     lines += [f"  {event['kind']}: {event['text']}" for event in events]
     return "\n".join([RULE, *lines, RULE])
+
+
+def _losses(outcome: Outcome) -> str:
+    if outcome.last_loss is None or outcome.best_loss is None:
+        return "no step was left to train"
+    return (
+        f"last {outcome.last_loss:.5f}, best interval {outcome.best_loss:.5f} "
+        f"(step {outcome.best_step})"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from motion.batch import Batch
+from motion.data.fitting import map_mode
 from motion.data.manifest import Manifest, ManifestRow
 from motion.data.pipeline import stream
 from motion.data.plan import ClipRef, Plan
@@ -41,6 +42,7 @@ def facts(config: TrainConfig) -> dict[str, Any]:
         "buckets": dict(Counter(row.bucket for row in rows)),
         "fps": row["fps"],
         "num_frames": first.num_frames,
+        "map_mode": map_mode(manifest),
         "height": height,
         "width": width,
         # What load_body takes: a body id names neither a file nor where it lies.

@@ -164,15 +164,17 @@ def committed(target: Path) -> dict[str, Any] | None:
     return description
 
 
-def load_initial(init: InitConfig, names: set[str]) -> dict[str, Tensor]:
-    """Weights of an export for a module whose state has these names.
+def check_initial(init: InitConfig, state: Mapping[str, Tensor]) -> Path:
+    """The file of an export's weights, which fits a module of this state.
+
+    Reads the file's header alone: the weights may be larger than the driver's memory.
 
     Args:
         init: which export, which weights, and which names may be missing.
-        names: the module's state names.
+        state: the module's state dict; on the meta device it is as good.
 
     Raises:
-        ValueError: no such export, or its names do not match; the message lists them.
+        ValueError: no such export, or its names or shapes do not match; the message lists them.
     """
     if committed(init.export) is None:
         raise ValueError(
@@ -183,16 +185,54 @@ def load_initial(init: InitConfig, names: set[str]) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"{init.export} has no {path.name}; choose weights='model'")
     with safe_open(path, framework="pt") as file:
-        found = set(file.keys())
-    missing = sorted(n for n in names - found if not n.startswith(init.allow_missing or ("\0",)))
-    unexpected = sorted(found - names)
-    if missing or unexpected:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    wanted = {name: tuple(value.shape) for name, value in state.items()}
+    absent = wanted.keys() - found.keys()
+    missing = sorted(n for n in absent if not n.startswith(init.allow_missing or ("\0",)))
+    unexpected = sorted(found.keys() - wanted.keys())
+    other = [
+        f"{name}: {found[name]} there, {wanted[name]} in the system"
+        for name in sorted(found.keys() & wanted.keys())
+        if found[name] != wanted[name]
+    ]
+    if missing or unexpected or other:
         raise ValueError(
             f"{path} does not fit the system:"
             + _listing("missing (add a prefix to init_from.allow_missing to permit)", missing)
             + _listing("unexpected", unexpected)
+            + _listing("of another shape", other)
         )
-    return load_file(path)
+    return path
+
+
+def check_encoders(init: InitConfig, encoders: Mapping[str, Any]) -> None:
+    """Refuse weights that were trained on the features of other encoders than the data's.
+
+    Args:
+        init: which export.
+        encoders: of the dataset, by kind; kinds that only one of the two has are not compared.
+
+    Raises:
+        ValueError: a content hash differs.
+    """
+    trained: dict[str, Any] = (committed(init.export) or {}).get("encoders", {})
+    pairs = {
+        kind: (_as_dict(trained[kind]).get("hash"), _as_dict(encoders[kind]).get("hash"))
+        for kind in sorted(trained.keys() & encoders.keys())
+    }
+    other = [f"{kind}: {a} there, {b} here" for kind, (a, b) in pairs.items() if a != b]
+    if other:
+        raise ValueError(
+            f"{init.export} was trained with other encoders than the data:"
+            + _listing("of another content hash", other)
+            + "\nTrain on data that these encoders encoded, or start from an export that was "
+            "trained on this data"
+        )
+
+
+def load_initial(init: InitConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of an export for a module of this state; arguments and errors of `check_initial`."""
+    return load_file(check_initial(init, state))
 
 
 def _listing(title: str, names: Sequence[str]) -> str:

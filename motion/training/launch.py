@@ -20,12 +20,12 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from motion.data.console import quiet_process
 from motion.data.manifest import read_commit
 from motion.training import console, dataset, export, lock, preflight, restore, tracking
 from motion.training.config import TrainConfig, identity_hash
 from motion.training.engine import count_parameters
 from motion.training.loop import FAILURE_FILE, Job, OpenBatches, train_loop
-from motion.training.quiet import quiet
 from motion.training.step import NonFiniteLossError
 from motion.training.validation import settings_of, validate
 
@@ -58,7 +58,7 @@ def fit(
     """
     if not ray.is_initialized():
         ray.init(logging_level=logging.WARNING)
-    quiet()
+    quiet_process()
     if dry_run:
         _dry_run(config, open_batches, pending)
     else:
@@ -124,25 +124,13 @@ def _dashboard() -> str:
     return f"http://{url}" if url else "none on this cluster"
 
 
-def run_stages(
-    stages: Sequence[TrainConfig], only: str | None = None, dry_run: bool = False
-) -> list[Path]:
-    """Run a recipe's trainings in order, or the one that `only` names.
+def run_stages(stages: Sequence[TrainConfig], *, dry_run: bool = False) -> list[Path]:
+    """Run a recipe's trainings in order.
 
     Stages whose export is committed are skipped, so a recipe is simply started again.
-
-    Raises:
-        ValueError: no stage has that name.
     """
-    names = [stage.name for stage in stages]
-    if only is not None and only not in names:
-        raise ValueError(f"no stage {only!r}; expected one of {names}")
     pending = frozenset(stage.export_dir for stage in stages) if dry_run else frozenset[Path]()
-    return [
-        fit(stage, dry_run=dry_run, pending=pending)
-        for stage in stages
-        if only is None or stage.name == only
-    ]
+    return [fit(stage, dry_run=dry_run, pending=pending) for stage in stages]
 
 
 def _init_hash(config: TrainConfig) -> str:
@@ -177,7 +165,7 @@ def _preflight(
     return {
         "resources": preflight.check_resources(config, preflight.cluster_nodes()),
         "storage": preflight.check_storage(config, trainable),
-        "weights": preflight.check_init(config, pending),
+        "weights": preflight.check_init(config, pending, {} if data is None else data["encoders"]),
         "validation": preflight.check_validation(config),
         "dataset": clips,
         "parameters": f"{total:,} ({trainable:,} trainable)",

@@ -28,7 +28,6 @@ from motion.training.engine import (
     build_sharded,
     count_parameters,
 )
-from motion.training.quiet import quiet
 from motion.training.recorder import Profiler, Recorder
 from motion.training.shards import MovingAverage, fragments, full_state
 from motion.training.step import NonFiniteLossError, StepResult, run_step
@@ -107,6 +106,9 @@ def train(config: TrainConfig, job: Job, worker: Worker, open_batches: OpenBatch
             saving = time.time()
             _checkpoint(config, job, worker, engine, average, result, step + 1, attempt)
             phases["checkpoints"] += time.time() - saving
+    if start == config.steps:
+        # The last checkpoint is there; the export that follows it was never written, or deleted.
+        _export(config, job, engine, average, start)
     if dist.get_rank() == 0:
         _finish(config, recorder, start, phases, total_s=time.time() - entered)
 
@@ -120,12 +122,15 @@ def _finish(
     total_s: float,
 ) -> None:
     """Leave for the driver what the closing summary says."""
+    if start == config.steps:
+        text = f"all {start} steps were done already; the export was written from the checkpoint"
+        console.record_event(config.run_dir, "export", text)
     known = phases["engine"] + phases["checkpoints"] + recorder.first_step_s
     outcome = console.Outcome(
         resumed_at=start,
         last_loss=recorder.last_loss,
-        best_loss=recorder.best[0],
-        best_step=recorder.best[1],
+        best_loss=recorder.best[0] if recorder.best else None,
+        best_step=recorder.best[1] if recorder.best else start,
         clips_per_s=recorder.clips_per_s,
         phases_s={**phases, "first step": recorder.first_step_s, "steps": total_s - known},
         finished_s=time.time(),
@@ -140,7 +145,7 @@ def _initial_module(config: TrainConfig, *, resumed: bool) -> nn.Module:
         return build_sharded(config, None)
     module = build_module(config)
     if config.init_from is not None and not resumed:
-        weights = export.load_initial(config.init_from, set(module.state_dict()))
+        weights = export.load_initial(config.init_from, module.state_dict())
         module.load_state_dict(weights, strict=False)
     return build_sharded(config, module) if sharded else module
 
@@ -250,9 +255,11 @@ def train_loop(settings: dict[str, Any]) -> None:
     """
     import ray.train
 
+    from motion.data.console import quiet_process
+
     config: TrainConfig = settings["config"]
     job: Job = settings["job"]
-    quiet()
+    quiet_process()
     newest = ray.train.get_checkpoint()
     worker = Worker(
         newest=Path(newest.path) if newest is not None else None,

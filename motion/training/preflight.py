@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
@@ -92,23 +93,25 @@ def check_storage(config: TrainConfig, trainable: int) -> str:
     return f"{config.storage}, {free / 2**30:.1f} GiB free, about {need / 2**30:.2f} needed"
 
 
-def check_init(config: TrainConfig, pending: frozenset[Path]) -> str:
-    """Does `init_from` fit the system?
+def check_init(config: TrainConfig, pending: frozenset[Path], encoders: Mapping[str, Any]) -> str:
+    """Does `init_from` fit the system and the data?
 
     Args:
         config: the training.
         pending: exports that earlier stages of the same recipe will write.
+        encoders: of the dataset, by kind; empty before it is made.
 
     Raises:
-        ValueError: no such export, or names that do not match.
+        ValueError: no such export, names or shapes that do not match, or other encoders.
     """
     if config.init_from is None:
         return f"seed {config.seed}"
     if config.init_from.export in pending:
         return f"{config.init_from.export} (written by an earlier stage)"
     with torch.device("meta"):
-        names = set(config.build_system().state_dict())
-    export.load_initial(config.init_from, names)
+        state = config.build_system().state_dict()
+    export.check_initial(config.init_from, state)
+    export.check_encoders(config.init_from, encoders)
     return str(config.init_from.export)
 
 

@@ -35,10 +35,11 @@ class Recorder:
         self._began = self._started = self._warm = time.perf_counter()
         self._steps = 0
         self._flops = 0
-        self.best: tuple[float, int] = (math.inf, 0)
+        self.best: tuple[float, int] | None = None
         """Lowest mean loss of an interval, and the interval's last step, counted from 1."""
-        self.last_loss = math.nan
+        self.last_loss: float | None = None
         self.replaced = 0
+        """Broken rows that were replaced in this attempt, on all ranks."""
         self._steps_file = config.run_dir / "steps" / f"rank{dist.get_rank()}.jsonl"
         if config.record_steps:
             self._steps_file.parent.mkdir(parents=True, exist_ok=True)
@@ -52,12 +53,12 @@ class Recorder:
     def clips_per_s(self) -> float:
         """Over the attempt's steps after the first, checkpoints included."""
         seconds = max(time.perf_counter() - self._warm, 1e-9)
-        return self._config.global_batch * (self._steps - 1) / seconds
+        return self._config.global_batch * max(self._steps - 1, 0) / seconds
 
     def add(self, step: int, result: StepResult) -> None:
         """Record optimizer step `step`, counted from 0."""
+        self.replaced += result.num_replaced
         for text in result.replaced:
-            self.replaced += 1
             console.record_event(self._config.run_dir, "replaced", text)
         if self._config.record_steps:
             self._write_step(step, result)
@@ -90,7 +91,7 @@ class Recorder:
         seconds = max(now - self._started, 1e-9)
         steps, self._interval, self._started = self._interval, [], now
         loss = sum(s.loss for s in steps) / len(steps)
-        self.best = min(self.best, (loss, step + 1))
+        self.best = min(self.best or (math.inf, 0), (loss, step + 1))
         if self._tracker is None:
             return
         timed = steps[1:] if self._steps == len(steps) > 1 else steps

@@ -35,6 +35,8 @@ class StepResult:
     """This rank's clips, in order."""
     replaced: tuple[str, ...]
     """Broken rows that the pipeline replaced on this rank."""
+    num_replaced: int
+    """The same over all ranks."""
     flops: int = 0
     """Operations of this rank's first micro-batch, forward and backward; 0 where not counted."""
 
@@ -70,9 +72,12 @@ def run_step(
         seen.append((batch, _vector(loss, logs)))
         if index + 1 < config.accumulation:
             engine.skip()
+    replaced = tuple(text for batch, _ in seen for text in batch.replaced)
     total = torch.stack([values for _, values in seen]).mean(0)
+    total = torch.cat([total, total.new_tensor([len(replaced)])])
     dist.all_reduce(total)
-    means = [value / dist.get_world_size() for value in total.tolist()]
+    *sums, num_replaced = total.tolist()
+    means = [value / dist.get_world_size() for value in sums]
     if not all(math.isfinite(value) for value in means):
         raise NonFiniteLossError(_loss_report(step, ["loss", *names], seen))
     norm = engine.update(step)
@@ -84,7 +89,8 @@ def run_step(
         gradient_norm=norm,
         wait_s=wait_s,
         clip_ids=tuple(name for batch, _ in seen for name in batch.clip_ids),
-        replaced=tuple(text for batch, _ in seen for text in batch.replaced),
+        replaced=replaced,
+        num_replaced=round(num_replaced),
         flops=0 if counter is None else counter.get_total_flops(),
     )
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 from ray.train import Checkpoint
 
 from motion import paths
+from motion.data.console import quiet_process
 from motion.training import scores
 from motion.training.config import TrainConfig, ValidateConfig
 from motion.training.console import record_event
-from motion.training.quiet import quiet
 from motion.training.tracking import use_run
 
 
@@ -75,7 +75,7 @@ def validate(
     assert not unknown, unknown
     config = ValidateConfig.model_validate(settings)
     use_run(tracking_uri)
-    quiet()
+    quiet_process()
     started = time.perf_counter()
     where = paths.evaluation_samples(Path(export_dir), step)
     try:

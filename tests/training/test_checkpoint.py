@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from motion.training import checkpoint
 from motion.training.checkpoint import (
     DamagedCheckpointError,
     load_average,
@@ -62,12 +63,33 @@ def test_every_kind_of_damage_is_named(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(DamagedCheckpointError, match=r"shard1\.pt is missing"):
         verify(folder)
+    (folder / "manifest_rank0.json").write_bytes(b"\xff{}")
+    with pytest.raises(DamagedCheckpointError, match=r"manifest_rank0\.json is unreadable"):
+        verify(folder)
     (folder / "manifest_rank0.json").unlink()
     with pytest.raises(DamagedCheckpointError, match=r"manifest_rank0\.json"):
         verify(folder)
-    (folder / "state.json").write_text("{")
-    with pytest.raises(DamagedCheckpointError, match=r"state\.json is unreadable"):
+    for content in (b"{", b"\xff\xfe"):
+        (folder / "state.json").write_bytes(content)
+        with pytest.raises(DamagedCheckpointError, match=r"state\.json is unreadable"):
+            read_state(folder)
+    (folder / "state.json").write_text("7")
+    with pytest.raises(DamagedCheckpointError, match=r"state\.json is no JSON object"):
         read_state(folder)
+
+
+def test_a_file_that_cannot_be_read_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError on one rank would leave the others waiting: it must go through the agreement."""
+    folder = write_checkpoint(tmp_path, 4)
+
+    def broken(_: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(checkpoint, "sha256", broken)
+    with pytest.raises(DamagedCheckpointError, match=r"shard0\.pt cannot be read .*Input/output"):
+        verify(folder)
 
 
 def test_snapshot_loses_missing_and_truncated_checkpoints_and_says_so(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_a_system_needs_a_known_kind_or_a_build_method(tmp_path: Path) -> None:
     [
         ({"tracking_uri": "sqlite:///mlflow.db"}, "relative and would differ per worker"),
         ({"steps": 2}, "warmup_steps 3 exceeds steps 2"),
+        ({"steps": 8, "profile": {"start": 8}}, r"profile.start 8 is not among the steps 0 to 7"),
         ({"keep_checkpoints": 1}, "greater than or equal to 2"),
         ({"name": "a/b"}, "String should match"),
         ({"learning_rate": 1.0}, "Extra inputs"),

@@ -1,5 +1,6 @@
 """What the driver prints, how an evaluation reads, who may train under a name."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,13 @@ def test_banner_and_summary_say_where_everything_is(tmp_path: Path) -> None:
     assert "1 kept, newest checkpoint_00000012_001" in text
     assert f"--checkpoint {config.export_dir}" in text
     assert "restart: attempt 2 continues" in text
+    only_export = dataclasses.replace(
+        outcome, resumed_at=12, last_loss=None, best_loss=None, clips_per_s=0.0
+    )
+    console.write_outcome(config.run_dir, only_export)
+    text = console.summary(config, began_s=90.0)
+    assert "no step was left to train" in text
+    assert "clips/s" not in text
 
 
 def test_an_evaluation_is_an_aligned_block() -> None:

@@ -3,6 +3,7 @@
 All trainings of this file share four starts of plain gloo processes.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from training_direct import errors, losses, records, run
 from training_toy import ToyConfig, toy_train_config
 
 from motion.training.config import TrainConfig
-from motion.training.console import read_events
+from motion.training.console import OUTCOME, read_events
 
 SPLITS = {"ranks": (2, 1, 1), "accumulation": (1, 2, 1), "one_batch": (1, 1, 2)}
 """(workers, accumulation, micro-batch), each a global batch of 2."""
@@ -55,21 +56,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainConfig]:
 
 
 def _interrupt(configs: dict[str, TrainConfig], storage: Path) -> None:
-    """Continue the stages from step 16: on 2 ranks, from 12 where 16 is damaged, and on 1 rank."""
+    """Continue the stages from step 16: on 2 ranks, from 12 where 16 is damaged, and on 1 rank.
+
+    "exported" has all its checkpoints and lacks nothing but the export.
+    """
     for stage in range(4):
         uninterrupted = configs[f"stage{stage}"]
-        for kind, workers in [("resumed", 2), ("damaged", 2), ("alone", 1)]:
+        for kind, workers in [("resumed", 2), ("damaged", 2), ("alone", 1), ("exported", 2)]:
             changes = {"num_workers": workers, "accumulation": 4 // workers}
             name = f"{kind}{stage}"
             # The name is part of the identity: the copy lies under another storage root.
             config = uninterrupted.model_copy(update={**changes, "storage": storage / name})
             shutil.copytree(uninterrupted.run_dir, config.run_dir)
-            shutil.rmtree(max(config.run_dir.glob("checkpoint_*")))
+            if kind != "exported":
+                shutil.rmtree(max(config.run_dir.glob("checkpoint_*")))
             configs[name] = config
         newest = max(configs[f"damaged{stage}"].run_dir.glob("checkpoint_*"))
         shard = max(newest.glob("native/*.pt"), key=lambda path: path.stat().st_size)
         shard.write_bytes(shard.read_bytes()[:-64])
-    continued = [c for n, c in configs.items() if n.startswith(("resumed", "damaged"))]
+    continued = [c for n, c in configs.items() if n.startswith(("resumed", "damaged", "exported"))]
     run(2, continued, storage)
     run(1, [c for n, c in configs.items() if n.startswith("alone")], storage)
 
@@ -157,6 +162,22 @@ def test_a_restart_repeats_the_run_bit_by_bit(
         assert len(events) == 1
         assert "falling back to the one before: checkpoint_00000016_001" in events[0]
         assert "bytes, expected" in events[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", range(4))
+def test_a_deleted_export_is_written_again_from_the_last_checkpoint(
+    trained: dict[str, TrainConfig], stage: int
+) -> None:
+    config, reference = trained[f"exported{stage}"], trained[f"stage{stage}"]
+    assert errors(config) == []
+    assert records(config) == records(reference), "no step was trained again"
+    for name in ("model", "ema"):
+        assert torch.equal(_weights(config, name), _weights(reference, name))
+    outcome = json.loads((config.run_dir / OUTCOME).read_text())
+    assert [outcome[k] for k in ("last_loss", "best_loss", "clips_per_s")] == [None, None, 0.0]
+    (event,) = [e["text"] for e in read_events(config.run_dir) if e["kind"] == "export"]
+    assert event.startswith("all 20 steps were done already")
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from training_toy import ToyConfig, batches, toy_train_config, write_toy_dataset
 
 from motion.training import console, dataset, export, preflight
 from motion.training.config import DataConfig, InitConfig, TrainConfig, ValidateConfig
-from motion.training.launch import run_stages
 from motion.training.tracking import Tracker, git_state
 
 NODE = {"CPU": 4.0, "GPU": 2.0}
@@ -78,6 +77,7 @@ def test_dataset_facts_and_refusals(tmp_path: Path) -> None:
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             dataset.facts(config.model_copy(update={"data": data}))
 
+    assert facts["map_mode"] == "flat"
     refused("text encoder abc, the config expects abd", encoders={"text": "abd"})
     refused(r"no clip of .* has the columns \['latent_rgb'\]", columns=("latent_rgb",))
     refused("no clip of split 'test'", split="test")
@@ -99,7 +99,9 @@ def test_a_real_stream_feeds_the_toy(tmp_path: Path) -> None:
 
 
 def _export(config: TrainConfig, state: dict[str, torch.Tensor]) -> Path:
-    data = {"encoders": {}, "body": "free", "licences": ["CC0-1.0"]}
+    write_toy_dataset(config.data.root)
+    encoders = {"text": {"id": "words", "hash": "abc"}}
+    data = {"encoders": encoders, "body": "free", "licences": ["CC0-1.0"]}
     description = export.describe(
         config, step=3, identity={"a": 1}, identity_hash="h", data=data, run_id=""
     )
@@ -115,11 +117,16 @@ def test_init_from_accepts_fitting_exports_only(tmp_path: Path) -> None:
     assert (path / "git.txt").read_text().strip()
     assert "CC0-1.0" in (path / "README.md").read_text()
 
-    def check(**changes: object) -> str:
+    def check(encoders: dict[str, object] | None = None, **changes: object) -> str:
         init = InitConfig(export=path).model_copy(update=changes)
-        return preflight.check_init(config.model_copy(update={"init_from": init}), frozenset())
+        started = config.model_copy(update={"init_from": init})
+        return preflight.check_init(started, frozenset(), encoders or {})
 
-    assert check() == str(path)
+    assert check({"text": {"hash": "abc"}, "features": {"hash": "new"}}) == str(path)
+    with pytest.raises(
+        ValueError, match=r"(?s)other encoders.*text: abc there, abd here\nTrain on"
+    ):
+        check({"text": {"hash": "abd"}})
     with pytest.raises(ValueError, match=r"has no ema\.safetensors"):
         check(weights="ema")
     with pytest.raises(ValueError, match=r"is no export .* resumable checkpoints are not accepted"):
@@ -127,18 +134,21 @@ def test_init_from_accepts_fitting_exports_only(tmp_path: Path) -> None:
     assert "earlier stage" in preflight.check_init(
         config.model_copy(update={"init_from": InitConfig(export=tmp_path / "later")}),
         frozenset({tmp_path / "later"}),
+        {},
     )
+    wider = config.model_copy(
+        update={"system": ToyConfig(hidden=14), "init_from": InitConfig(export=path)}
+    )
+    with pytest.raises(
+        ValueError, match=r"enter\.weight: \(13, 3\) there, \(14, 3\) in the system"
+    ):
+        preflight.check_init(wider, frozenset(), {})
     del state["gate.weight"]
     save_file({**state, "extra.bias": torch.zeros(1)}, path / "model.safetensors")
     with pytest.raises(ValueError, match=r"(?s)1 missing.*gate\.weight.*1 unexpected.*extra\.bias"):
         check()
     save_file(state, path / "model.safetensors")
     assert check(allow_missing=("gate.",)) == str(path)
-
-
-def test_stages_are_chosen_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no stage 'two'; expected one of \['toy'\]"):
-        run_stages([toy_train_config(tmp_path)], only="two")
 
 
 def test_console_lines_are_aligned(tmp_path: Path) -> None:
