@@ -1,5 +1,5 @@
 # Every verb sets up what it needs: on a machine with Python 3.11+, git and make, start with any.
-#   make train ARGS="--training.steps 500"     options of the recipe
+#   make train ARGS="--stage2.steps 500"     options of the recipe
 #   make test ARGS="-k sampler"                options of pytest
 #   make clean CONFIRM=yes                     delete outputs/ and stop the local cluster
 

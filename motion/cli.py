@@ -15,9 +15,10 @@ from tyro.extras import SubcommandApp
 from motion import paths
 
 TRACEBACK_VARIABLE: Final = "MOTION_TRACEBACK"
-FILE_SUFFIXES: Final = (".mp4", ".png", ".npz")
-"""Files of one sample: [RGB | motion map | SMPL] video, strip, AMASS-keyed motion."""
-OTHER_SUFFIXES: Final = (".gif", ".glb", ".bvh", ".npy")
+FILE_SUFFIXES: Final = (".mp4", ".png", ".npz", ".gif")
+"""Files of one sample: [RGB | motion map | SMPL] video, strip, AMASS-keyed motion, and where it is
+asked for the video as a gif."""
+OTHER_SUFFIXES: Final = (".glb", ".bvh", ".npy")
 
 app = SubcommandApp()
 
@@ -68,7 +69,7 @@ def sample(
         system: which kind of model, where no checkpoint is named.
         checkpoint: folder of an export; the newest of the system unless given.
         num_samples: samples per prompt.
-        seed: seed of the noise; the same seed gives the same files.
+        seed: seed of noise, person, room and camera; the same seed gives the same files.
         steps: sampling steps; the system's own number unless given.
         guidance: scale of classifier-free guidance, 1 is none; the system's own unless given.
         duration_s: length in seconds; what the model was trained on unless given.
@@ -84,9 +85,12 @@ def sample(
     given = {"steps": steps, "guidance": guidance, "duration_s": duration_s}
     options = {name: value for name, value in given.items() if value is not None}
     wanted = [text for text in texts for _ in range(num_samples)]
-    results = Pipeline.load(export).sample(wanted, seed=seed, **options)
     stems = output_stems(output, wanted)
-    written = [write_result(result, stem) for result, stem in zip(results, stems, strict=True)]
+    results = Pipeline.load(export).sample(wanted, seed=seed, **options)
+    gif = output is not None and output.suffix == ".gif"
+    written = [
+        write_result(result, stem, gif=gif) for result, stem in zip(results, stems, strict=True)
+    ]
     if json:
         files = [
             {"prompt": text, "files": [str(file) for file in group]}

@@ -6,6 +6,7 @@ baseline that repeats the first frame.
 """
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from motion import paths
@@ -61,6 +62,16 @@ class EvaluationConfig(BaseModel):
     )
     """Sampled for the pictures."""
 
+    @model_validator(mode="after")
+    def _whole_batches(self) -> "EvaluationConfig":
+        size = min(self.batch_size, self.num_clips)
+        if self.num_clips % size:
+            raise ValueError(
+                f"num_clips {self.num_clips} is no multiple of batch_size {size}: "
+                "some clips would be left out; change one of them"
+            )
+        return self
+
 
 class Evaluation(BaseModel):
     """Metrics with their intervals."""
@@ -99,17 +110,22 @@ def evaluate_export(
     pipeline = Pipeline.load(export_dir)
     metrics = evaluate(pipeline, config).metrics()
     folder = paths.evaluation_samples(Path(export_dir), step)
-    pictures = picture_samples(pipeline, config.prompts, folder, seed=config.seed)
+    pictures = picture_samples(pipeline, config.prompts, folder, config.seed)
     if run_id:
-        client = MlflowClient()
-        client.log_batch(run_id, [Metric(name, value, 0, step) for name, value in metrics.items()])
-        for path in pictures:
-            client.log_artifact(run_id, str(path), f"samples/step{step:06d}")
+        log_to_run(run_id, step, metrics, pictures)
     return metrics
 
 
+def log_to_run(run_id: str, step: int, metrics: Mapping[str, float], files: Sequence[Path]) -> None:
+    """Metrics and pictures of an evaluation, in the MLflow run of the training."""
+    client, now = MlflowClient(), int(time.time() * 1000)
+    client.log_batch(run_id, [Metric(name, value, now, step) for name, value in metrics.items()])
+    for path in files:
+        client.log_artifact(run_id, str(path), f"samples/step{step:06d}")
+
+
 def picture_samples(
-    pipeline: Pipeline, prompts: Sequence[str], folder: Path, *, seed: int = 0
+    pipeline: Pipeline, prompts: Sequence[str], folder: Path, seed: int = 0
 ) -> list[Path]:
     """One sample per prompt as mp4, PNG strip and AMASS .npz; the written files."""
     return [
@@ -131,7 +147,7 @@ def evaluate(pipeline: Pipeline, config: EvaluationConfig) -> Evaluation:
         losses.append(condition_losses(system, batch, config.num_noises))
         samples.append(sample_errors(pipeline, batch, generator))
     columns = _joined(losses) | _joined(samples)
-    values = {name: float(column.mean()) for name, column in columns.items()}
+    values = {name: float(column.nanmean()) for name, column in columns.items()}
     differences = {
         f"{name}_gain": _gain(columns, name)
         for name in columns
@@ -229,14 +245,7 @@ def sample_errors(
     sample = pipeline.decode(pipeline.system.sample(batch, pipeline.options(), generator=generator))
     assert sample.motion_map is not None
     assert batch.motion_map is not None
-    columns: dict[str, list[float]] = {"part_accuracy": [], "part_accuracy_held": []}
-    for made, true in zip(sample.motion_map, batch.motion_map, strict=True):
-        truth = decode_motion_map(to_frames(true)).part
-        found = decode_motion_map(to_frames(made)).part
-        columns["part_accuracy"].append(part_accuracy(found[1:], truth[1:]))
-        held = np.repeat(truth[:1], len(truth) - 1, axis=0)
-        columns["part_accuracy_held"].append(part_accuracy(held, truth[1:]))
-    errors = {name: torch.tensor(values) for name, values in columns.items()}
+    errors = _part_errors(sample.motion_map, batch) if pipeline.map_mode == "flat" else {}
     if sample.motion is None:
         return errors
     assert batch.R_parent_child is not None
@@ -246,13 +255,29 @@ def sample_errors(
     valid = batch.frame_mask[:, 1:]
 
     def error_mm(predicted: Tensor) -> Tensor:
-        return 1000 * joint_error_m(predicted, truth[:, 1:], valid)
+        error = 1000 * joint_error_m(predicted, truth[:, 1:], valid)
+        return error if batch.has_motion is None else error.where(batch.has_motion, torch.nan)
 
     held_joints = truth[:, :1].expand_as(truth[:, 1:])
     return errors | {
         "joint_error_mm": error_mm(joints[:, 1:]),
         "joint_error_mm_held": error_mm(held_joints),
     }
+
+
+def _part_errors(made: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """Part accuracy of sampled maps, and of the true first map repeated, on real frames."""
+    assert batch.motion_map is not None
+    found: list[float] = []
+    held: list[float] = []
+    for sampled, true, mask in zip(made, batch.motion_map, batch.frame_mask, strict=True):
+        frames = mask.numpy().nonzero()[0][1:]
+        truth = decode_motion_map(to_frames(true)).part
+        found.append(
+            part_accuracy(decode_motion_map(to_frames(sampled)).part[frames], truth[frames])
+        )
+        held.append(part_accuracy(np.repeat(truth[:1], len(frames), axis=0), truth[frames]))
+    return {"part_accuracy": torch.tensor(found), "part_accuracy_held": torch.tensor(held)}
 
 
 def _joined(columns: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -263,4 +288,5 @@ def _gain(columns: Mapping[str, Tensor], wrong: str) -> Interval:
     """How much better the right condition (or the model) is than `wrong`, per clip."""
     right = wrong.split("_other_")[0].removesuffix("_held")
     sign = -1.0 if right == "part_accuracy" else 1.0  # the only one where more is better
-    return paired_interval(sign * (columns[wrong] - columns[right]))
+    difference = sign * (columns[wrong] - columns[right])
+    return paired_interval(difference[torch.isfinite(difference)])  # NaN: a clip without the term

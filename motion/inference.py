@@ -23,11 +23,12 @@ from motion import models, paths
 from motion.batch import Batch
 from motion.body import load_body
 from motion.body.model import BodyModel
+from motion.body.render import MapMode
 from motion.data.procedural import ProceduralConfig, StartFrame, start_frame
 from motion.encoders import Autoencoder, TextEncoder, load_autoencoder, load_text_encoder
 from motion.export.amass import write_amass
 from motion.export.provenance import Provenance
-from motion.export.video import Panel, write_mp4
+from motion.export.video import Panel, write_gif, write_mp4
 from motion.models.system import Sample, System
 from motion.sequence import Motion
 from motion.view.render_motion import Camera, render_motion
@@ -74,7 +75,8 @@ def export_hash(export: Path) -> str:
     for name in ("config.json", *WEIGHT_FILES):
         path = export / name
         if path.is_file():
-            digest.update(name.encode() + hashlib.sha256(path.read_bytes()).digest())
+            with path.open("rb") as file:
+                digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -94,7 +96,7 @@ class Pipeline:
     body: BodyModel
 
     @staticmethod
-    def load(export: Path | str, *, device: str = "cpu") -> "Pipeline":
+    def load(export: Path | str) -> "Pipeline":
         """Read an export.
 
         Raises:
@@ -110,11 +112,13 @@ class Pipeline:
                 f"{export} holds the system {kind!r}; this version knows {sorted(models.SYSTEMS)}"
             )
         module: nn.Module = models.SYSTEMS[kind].model_validate(config["system"]).build()
-        weights = next(export / name for name in WEIGHT_FILES if (export / name).is_file())
-        module.load_state_dict(load_file(weights), strict=True)
+        weights = [export / name for name in WEIGHT_FILES if (export / name).is_file()]
+        if not weights:
+            raise ValueError(f"{export} holds none of {WEIGHT_FILES}: export the model again")
+        module.load_state_dict(load_file(weights[0]), strict=True)
         if not isinstance(module, System):
             raise ValueError(f"{export} holds {kind!r}, which is trained but not sampled from")
-        module.eval().to(device)
+        module.eval()
         encoders = export / "encoders"
         return Pipeline(
             export=export,
@@ -129,6 +133,11 @@ class Pipeline:
     @property
     def fps(self) -> float:
         return float(self.config["data"]["fps"])
+
+    @property
+    def map_mode(self) -> MapMode:
+        """How the motion maps of the training data were rendered; parts are read from flat ones."""
+        return self.config["data"].get("map_mode", "flat")
 
     def num_frames(self, duration_s: float | None) -> int:
         """Frames of a clip: as trained, or the nearest length that the autoencoder can hold.
@@ -198,25 +207,28 @@ class Pipeline:
             height=int(data["height"]),
             width=int(data["width"]),
             body=self.config["body"],
+            map_mode=self.map_mode,
         )
 
     def _batch(self, prompt: str, start: StartFrame, num_frames: int) -> Batch:
+        t = num_frames
         text, mask = self.text.encode([prompt])
         present = torch.ones(1, dtype=torch.bool)
         return Batch(
             clip_ids=(prompt,),
             fps=torch.tensor([self.fps]),
             frame_mask=torch.ones(1, num_frames, dtype=torch.bool),
-            R_parent_child=start.motion.R_parent_child[None].float(),
-            translation=start.motion.require_translation()[None].float(),
+            # Only the first frame is a condition; it is repeated to the length of the clip.
+            R_parent_child=start.motion.R_parent_child[None].float().repeat_interleave(t, 1),
+            translation=start.motion.require_translation()[None].float().repeat_interleave(t, 1),
             betas=start.motion.betas[None].float(),
             has_motion=present,
             body_id=self.body.body_id,
             text=text[:, None].float(),
             text_mask=mask[:, None],
             has_text=present,
-            intrinsics=start.view.intrinsics[None, None].float(),
-            T_camera_world=start.view.T_camera_world[None, None].float(),
+            intrinsics=start.view.intrinsics[None, None].float().expand(1, t, 3, 3),
+            T_camera_world=start.view.T_camera_world[None, None].float().expand(1, t, 4, 4),
             has_camera=present,
             latent_rgb=self.autoencoders["rgb"].encode(to_video(start.rgb[None])),
             latent_map=self.autoencoders["map"].encode(to_video(start.motion_map[None])),
@@ -267,8 +279,11 @@ class Pipeline:
         )
 
 
-def write_result(result: Result, stem: Path) -> list[Path]:
-    """Write `stem`.mp4 [RGB | motion map | SMPL], .png (strip) and, with a motion, .npz (AMASS)."""
+def write_result(result: Result, stem: Path, *, gif: bool = False) -> list[Path]:
+    """Write `stem`.mp4 [RGB | motion map | SMPL], .png (strip) and, with a motion, .npz (AMASS).
+
+    `gif` adds the mp4's picture as an endless gif.
+    """
     panels = [
         Panel(frames=result.rgb, label="RGB"),
         Panel(frames=result.motion_map, label="motion map", sharp=True),
@@ -284,6 +299,9 @@ def write_result(result: Result, stem: Path) -> list[Path]:
                 stem.with_name(stem.name + ".npz"), result.motion, result.body, result.provenance
             )
         )
+    if gif:
+        file = stem.with_name(stem.name + ".gif")
+        written.append(write_gif(file, panels, result.fps, provenance=result.provenance))
     written.append(
         write_mp4(
             stem.with_name(stem.name + ".mp4"), panels, result.fps, provenance=result.provenance

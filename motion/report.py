@@ -5,11 +5,18 @@ import platform
 from pathlib import Path
 from typing import Any, Final
 
+import mlflow
 import torch
 from mlflow.tracking import MlflowClient
 
 from motion.data.manifest import Manifest
-from motion.evaluation import Evaluation, EvaluationConfig, evaluate, picture_samples
+from motion.evaluation import (
+    Evaluation,
+    EvaluationConfig,
+    evaluate,
+    log_to_run,
+    picture_samples,
+)
 from motion.inference import Pipeline
 from motion.view.curves import History, curves_png
 
@@ -27,11 +34,14 @@ def write_report(export: Path, folder: Path, config: EvaluationConfig) -> list[P
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.md"
     report.write_text(render(pipeline, config, evaluation))
-    written = [report, *picture_samples(pipeline, config.prompts, folder, seed=config.seed)]
+    written = [report, *picture_samples(pipeline, config.prompts, folder, config.seed)]
     curves = run_curves(pipeline)
     if curves:
         title = f"{export.name}, {pipeline.config['step']} steps"
         written.append(curves_png(folder / "curves.png", curves, title=title))
+        mlflow.set_tracking_uri(pipeline.config["training"]["mlflow_uri"])
+        run_id, step = pipeline.config["training"]["run_id"], int(pipeline.config["step"])
+        log_to_run(run_id, step, evaluation.metrics(), written)
     return written
 
 
@@ -108,7 +118,8 @@ def run_curves(pipeline: Pipeline) -> dict[str, dict[str, History]]:
     for panel, names in PANELS.items():
         histories = {name: client.get_metric_history(run_id, name) for name in names}
         drawn: dict[str, History] = {
-            name.removeprefix("loss/"): [(point.step, point.value) for point in history]
+            # By step: a restart logs the steps that it repeats a second time.
+            name.removeprefix("loss/"): sorted({p.step: p.value for p in history}.items())
             for name, history in histories.items()
             if history
         }

@@ -1,9 +1,11 @@
 """Pretrain a small VideoMAE on the shards' own video: features for systems that look at video.
 
-    ray job submit -- python rayjobs/pretrain_videomae.py              # embedded clips, two CPU cores
+    ray job submit -- python rayjobs/pretrain_videomae.py      # embedded clips, two CPU cores
 
 Reads pixels, so it trains on the raw dataset; no encoding comes before it.
 """
+
+import logging
 
 import ray
 import tyro
@@ -53,7 +55,7 @@ def tiny() -> Recipe:
 
 def main(recipe: Recipe) -> None:
     """Run the recipe on the cluster that this job runs on."""
-    ray.init(logging_level="WARNING")
+    ray.init(logging_level=logging.WARNING)
     if recipe.prepare is not None:
         if recipe.dry_run:
             print("prepare     " + describe(recipe.prepare))

@@ -7,12 +7,13 @@ Every step is skipped where it is already committed, so a job that died is simpl
 `--dry-run` checks configuration, resources, storage, shapes and memory, and starts nothing.
 """
 
+import logging
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import ray
 import tyro
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from motion import paths
 from motion.data.encode import EncodeConfig, encode
@@ -58,6 +59,22 @@ class Recipe(BaseModel):
     """Record a torch.profiler window of both stages (steps 20 to 22); see docs/training.md."""
     dry_run: bool = False
     """Check everything, start nothing."""
+
+    @model_validator(mode="after")
+    def _one_dataset(self) -> Self:
+        """Every step must read what the one before it wrote."""
+        steps = [("encode.raw_root", self.encode.raw_root, self.prepare and self.prepare.root)]
+        steps += [
+            (f"{name}.data.root", stage.data.root, self.encode.root)
+            for name, stage in (("stage1", self.stage1), ("stage2", self.stage2))
+        ]
+        for name, here, before in steps:
+            if before is not None and here.resolve() != before.resolve():
+                raise ValueError(
+                    f"{name} is {here}, but the step before writes {before}: "
+                    "give both the same path"
+                )
+        return self
 
 
 def tiny() -> Recipe:
@@ -110,7 +127,7 @@ COLUMNS = (
 
 def main(recipe: Recipe) -> None:
     """Run the recipe on the cluster that this job runs on."""
-    ray.init(logging_level="WARNING")
+    ray.init(logging_level=logging.WARNING)
     stage1, stage2 = recipe.stage1, recipe.stage2
     if stage2.init_from is None:
         stage2 = stage2.model_copy(update={"init_from": InitConfig(export=stage1.export_dir)})

@@ -125,7 +125,8 @@ class DualBranch(nn.Module):
             if exchange == 0:
                 if pose_layers:
                     # A token's copy for the other layers: a view would keep the whole stream.
-                    seen.append((xm, xr if j in pose_layers else xr[:, :1].clone()))
+                    chosen = j in pose_layers
+                    seen.append((xm, xr) if chosen else (xm[:, :1].clone(), xr[:, :1].clone()))
                 xr = self._bridged(coupled, "to_rgb", j, xr, xm)
         poses = self._poses(seen, pose_layers, initial_pose, grid[0]) if pose_layers else ()
         v_map = self._velocity(self.motion, xm, head_time, context.first, grid)

@@ -119,7 +119,9 @@ class VideoMAETraining(nn.Module):
             ValueError: the batch carries no pixels, or of another size than the config's.
         """
         if batch.rgb is None:
-            raise ValueError("VideoMAE needs `rgb` pixels; encode the shards with keep_video=True")
+            raise ValueError(
+                "VideoMAE needs `rgb` pixels: train on the raw dataset with data.columns rgb"
+            )
         video = self._clip(batch.rgb)
         side = self.config.image_size // self.config.patch_size
         slices = self.config.num_frames // self.config.tubelet_size
