@@ -36,7 +36,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             seen.options = options
             return prompts
 
-    def write_result(result: str, stem: Path) -> list[Path]:
+    def write_result(result: str, stem: Path, *, gif: bool = False) -> list[Path]:
         stem.parent.mkdir(parents=True, exist_ok=True)
         file = stem.with_name(stem.name + ".mp4")
         file.write_text(result)
