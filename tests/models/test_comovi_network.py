@@ -99,7 +99,7 @@ def test_wan_names_map_one_to_one_and_back() -> None:
 
 
 def test_modules_run_in_one_order_whatever_layers_are_supervised() -> None:
-    """ZeRO-3 gathers ahead along the recorded order of modules; another order costs it the trace."""
+    """ZeRO-3 gathers ahead along the recorded order of modules."""
     model, pose = network(), torch.randn(2, 144)
     names = {module: name for name, module in model.named_modules()}
     orders: list[list[str]] = []
