@@ -6,6 +6,7 @@ Writes report.md, curves.png and samples to `--output`, and metrics and pictures
 MLflow run.
 """
 
+import logging
 from pathlib import Path
 
 import ray
@@ -13,7 +14,8 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion import paths
-from motion.evaluation import EvaluationConfig
+from motion.evaluation import EvaluationConfig, held_out
+from motion.inference import Pipeline
 from motion.report import write_report
 
 
@@ -28,12 +30,18 @@ class Recipe(BaseModel):
     """Where the report goes: a folder named after the export is made in it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """What is evaluated."""
+    dry_run: bool = False
+    """Check that export, dataset, encoders and number of clips fit; evaluate nothing."""
 
 
 def main(recipe: Recipe) -> None:
     """Evaluate in a task of the cluster that this job runs on."""
-    ray.init()
     export = recipe.export.expanduser().resolve()
+    if recipe.dry_run:
+        batch = next(held_out(Pipeline.load(export), recipe.evaluation))
+        print(f"{recipe.evaluation.num_clips} clips, the first {batch.size} of them readable")
+        return
+    ray.init(logging_level=logging.WARNING)
     folder = recipe.output.expanduser().resolve() / export.name
     task = ray.remote(write_report)
     for file in ray.get(task.remote(export, folder, recipe.evaluation)):
@@ -41,4 +49,4 @@ def main(recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Recipe))
+    main(tyro.cli(Recipe, config=(tyro.conf.AvoidSubcommands,)))

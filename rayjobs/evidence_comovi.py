@@ -28,6 +28,8 @@ class Evidence(BaseModel):
     """The longer tiny run."""
     evaluation: EvaluationConfig
     """What is measured on its export."""
+    dry_run: bool = False
+    """Check everything, start nothing."""
 
 
 def evidence() -> Evidence:
@@ -54,8 +56,9 @@ def evidence() -> Evidence:
 
 def main(config: Evidence) -> None:
     """Train, then evaluate in a task of the cluster that this job runs on."""
-    train_comovi.main(config.training)
-    if config.training.dry_run:
+    training = config.training.model_copy(update={"dry_run": config.dry_run})
+    train_comovi.main(training)
+    if config.dry_run:
         return
     export = config.training.stage2.export_dir
     task = ray.remote(write_report)
