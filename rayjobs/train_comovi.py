@@ -83,8 +83,8 @@ def tiny() -> Recipe:
     return Recipe(
         prepare=PrepareConfig(root=raw),
         encode=EncodeConfig(raw_root=raw, root=encoded, actors=2),
-        stage1=tiny_stage("comovi-tiny-1", CoMoViConfig.tiny(1), encoded, steps=150),
-        stage2=tiny_stage("comovi-tiny-2", CoMoViConfig.tiny(2), encoded, steps=200),
+        stage1=tiny_stage("comovi-tiny-1", CoMoViConfig.tiny(1), encoded, steps=100),
+        stage2=tiny_stage("comovi-tiny-2", CoMoViConfig.tiny(2), encoded, steps=120),
     )
 
 
@@ -110,11 +110,11 @@ def tiny_stage(
         num_workers=2,
         zero_stage=zero_stage,
         ema_decay=ema_decay,
-        checkpoint_every=max(100, steps // 4),
+        checkpoint_every=max(50, steps // 4),
         validate_with=ValidateConfig(
             function="motion.evaluation:evaluate_export",
             every=1000,  # the last checkpoint is always evaluated
-            arguments={"num_clips": 16, "batch_size": 16},
+            arguments={"num_clips": 8, "batch_size": 8},
         ),
     )
 
