@@ -25,7 +25,8 @@ from motion.data.collate import collate
 from motion.data.manifest import Manifest
 from motion.data.plan import ClipRef, Plan
 from motion.data.reading import Reader
-from motion.inference import Pipeline, to_frames, write_result
+from motion.data.video import to_frames
+from motion.inference import Pipeline, write_result
 from motion.metrics.interval import Interval, paired_interval
 from motion.metrics.motion_map import part_accuracy
 from motion.metrics.pose import joint_error_m

@@ -25,6 +25,7 @@ from motion.body import load_body
 from motion.body.model import BodyModel
 from motion.body.render import MapMode
 from motion.data.procedural import ProceduralConfig, StartFrame, start_frame
+from motion.data.video import to_frames, to_video
 from motion.encoders import Autoencoder, TextEncoder, load_autoencoder, load_text_encoder
 from motion.export.amass import write_amass
 from motion.export.provenance import Provenance
@@ -326,18 +327,6 @@ def enlarged(camera: Camera, factor: int) -> Camera:
     return dataclasses.replace(
         camera, intrinsics=matrix, height=camera.height * factor, width=camera.width * factor
     )
-
-
-def to_video(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 3 t h w"]:
-    """Frames as a video in [-1, 1]."""
-    video = torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1
-    return video.permute(3, 0, 1, 2)[None]
-
-
-def to_frames(video: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
-    """A video in [-1, 1] as frames; values outside are clipped."""
-    levels = ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return levels.permute(1, 2, 3, 0).cpu().numpy()
 
 
 def _read(path: Path) -> dict[str, Any]:

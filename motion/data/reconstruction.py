@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from motion.body.render import decode_motion_map
 from motion.data.reading import bucket_frames
-from motion.data.video import decode_mp4
+from motion.data.video import decode_mp4, to_frames, to_video
 from motion.encoders import Autoencoder, TextEncoder, load_autoencoder, load_text_encoder
 from motion.metrics.motion_map import part_accuracy
 
@@ -41,12 +40,7 @@ def bucket_video(row: Mapping[str, Any], column: str) -> Float[Tensor, "1 3 t h 
     frames = decode_mp4(bytes(row[column]))
     missing = max(bucket_frames(row["bucket"]) - len(frames), 0)
     frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-    return torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
-
-
-def _frames(video: Float[Tensor, "1 3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
-    pixels = ((video[0].float().cpu() + 1.0) * 127.5).round().clamp(0, 255)
-    return pixels.to(torch.uint8).permute(1, 2, 3, 0).numpy()
+    return to_video(frames)
 
 
 def psnr_db(truth: UInt8[np.ndarray, "t h w 3"], found: UInt8[np.ndarray, "t h w 3"]) -> float:
@@ -73,8 +67,8 @@ def measure(
         if row[column] is None:
             continue
         video = bucket_video(row, column)
-        truth = _frames(video)
-        found = _frames(autoencoders[name].decode(autoencoders[name].encode(video)))
+        truth = to_frames(video[0])
+        found = to_frames(autoencoders[name].decode(autoencoders[name].encode(video))[0])
         quality[f"psnr_{name}_db"] = psnr_db(truth, found)
         if name == "map" and map_mode == "flat":
             quality |= _readable(truth, found)

@@ -14,7 +14,9 @@ from typing import Final
 import av
 import decord
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 RGB_CRF: Final = 18
 """Constant rate factor of the lossy codec; 18 is the usual "visually lossless"."""
@@ -87,3 +89,15 @@ def _iterate_pyav(data: bytes | Path | str) -> Iterator[np.ndarray]:
 
 def _name(data: bytes | Path | str) -> str:
     return f"mp4 of {len(data)} bytes" if isinstance(data, bytes) else str(data)
+
+
+def to_video(frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 3 t h w"]:
+    """Frames as a video in [-1, 1]."""
+    video = torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1
+    return video.permute(3, 0, 1, 2)[None]
+
+
+def to_frames(video: Float[Tensor, "3 t h w"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """A video in [-1, 1] as frames; values outside are clipped."""
+    levels = ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return levels.permute(1, 2, 3, 0).cpu().numpy()
