@@ -80,6 +80,16 @@ class Clip:
     motion_map: UInt8[np.ndarray, "t h w 3"]
 
 
+class Footage(NamedTuple):
+    """A motion as a camera records it, over t frames."""
+
+    view: View
+    depth: Float[np.ndarray, "t h w"]
+    """Metres, infinite where there is no person."""
+    rgb: UInt8[np.ndarray, "t h w 3"]
+    motion_map: UInt8[np.ndarray, "t h w 3"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StartFrame:
     """A neutral first frame to sample from where the user gives no image."""
@@ -118,9 +128,8 @@ def generate_clip(seed: int, config: ProceduralConfig) -> Clip:
         action, person.style, person.figure, num_frames=config.num_frames, fps=config.fps
     )
     posed = solve(controls, person.figure)
-    motion, vertices, view = _film(seed, config, person, posed)
-    raster = _rasterize(vertices, view, person.body, config)
-    points = person.body.keypoints(motion.R_parent_child, motion.betas, motion.translation)
+    motion = _motion(config, person, posed)
+    footage = film(seed, config, person.body, motion, person.look)
     return Clip(
         seed=seed,
         config=config,
@@ -128,10 +137,10 @@ def generate_clip(seed: int, config: ProceduralConfig) -> Clip:
         captions=tuple(captions(action, stream(seed, "captions"), config.num_captions)),
         motion=motion,
         contacts=posed.contacts,
-        view=view,
-        keypoints=observe_keypoints(points, view, raster.depth, stream(seed, "detector")),
-        rgb=_render_rgb(config, person, posed, vertices, view),
-        motion_map=_render_map(config, person, vertices, view, raster),
+        view=footage.view,
+        keypoints=detect(seed, person.body, motion, footage),
+        rgb=footage.rgb,
+        motion_map=footage.motion_map,
     )
 
 
@@ -139,14 +148,13 @@ def start_frame(seed: int, config: ProceduralConfig) -> StartFrame:
     """A person who stands still, seen by a camera that leaves room to act."""
     person = _person(seed, config)
     stage = Stage(person.figure, Action(family="stand"), person.style, 1, config.fps)
-    posed = solve(stage.controls, person.figure)
-    motion, vertices, view = _film(seed, config, person, posed)
-    raster = _rasterize(vertices, view, person.body, config)
+    motion = _motion(config, person, solve(stage.controls, person.figure))
+    footage = film(seed, config, person.body, motion, person.look)
     return StartFrame(
-        rgb=_render_rgb(config, person, posed, vertices, view)[0],
-        motion_map=_render_map(config, person, vertices, view, raster)[0],
+        rgb=footage.rgb[0],
+        motion_map=footage.motion_map[0],
         motion=motion,
-        view=view,
+        view=footage.view,
     )
 
 
@@ -163,49 +171,68 @@ def _person(seed: int, config: ProceduralConfig) -> _Person:
     )
 
 
-def _film(
-    seed: int, config: ProceduralConfig, person: _Person, posed: Posed
-) -> tuple[Motion, Float[Tensor, "t v 3"], View]:
-    """The motion, its vertices in the camera frame, and the camera that keeps it in the frame."""
-    motion = Motion(
+def _motion(config: ProceduralConfig, person: _Person, posed: Posed) -> Motion:
+    return Motion(
         R_parent_child=posed.R_parent_child,
         translation=posed.translation,
         betas=person.betas,
         body_id=person.body.body_id,
         fps=config.fps,
     )
-    vertices = person.body.vertices(posed.R_parent_child, person.betas, posed.translation)
+
+
+def film(
+    seed: int, config: ProceduralConfig, body: BodyModel, motion: Motion, look: Appearance
+) -> Footage:
+    """Record a motion: a static camera that keeps all of it in the frame, and what it sees.
+
+    Args:
+        seed: of the camera's place.
+        config: size, frame rate and camera range of the picture.
+        body: the body of the motion's betas.
+        motion: in the world, floor at y = 0; faces +z in the first frame if the camera's azimuth
+            is to count from the front.
+        look: the person's colors and the room.
+    """
+    translation = motion.require_translation()
+    vertices = body.vertices(motion.R_parent_child, motion.betas, translation)
     placement = sample_placement(stream(seed, "camera"), np.radians(config.max_azimuth_deg))
     view = frame_person(
         placement, vertices[:, ::7], height=config.height, width=config.width, margin=config.margin
     )
-    return motion, to_camera(vertices, view.T_camera_world), view
-
-
-def _rasterize(
-    vertices: Float[Tensor, "t v 3"], view: View, body: BodyModel, config: ProceduralConfig
-) -> Raster:
-    return rasterize(
-        vertices.numpy(), body.faces.numpy(), view.intrinsics.numpy(), config.height, config.width
+    seen = to_camera(vertices, view.T_camera_world)
+    raster = rasterize(
+        seen.numpy(), body.faces.numpy(), view.intrinsics.numpy(), config.height, config.width
     )
+    return Footage(
+        view=view,
+        depth=raster.depth,
+        rgb=_render_rgb(config, body, motion, look, seen, view),
+        motion_map=_render_map(config, body, seen, view, raster),
+    )
+
+
+def detect(seed: int, body: BodyModel, motion: Motion, footage: Footage) -> Keypoints:
+    """Keypoints of a filmed motion of two frames or more; the seed is the detector's noise."""
+    points = body.keypoints(motion.R_parent_child, motion.betas, motion.translation)
+    return observe_keypoints(points, footage.view, footage.depth, stream(seed, "detector"))
 
 
 def _render_rgb(
     config: ProceduralConfig,
-    person: _Person,
-    posed: Posed,
+    body: BodyModel,
+    motion: Motion,
+    look: Appearance,
     vertices: Float[Tensor, "t v 3"],
     view: View,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     rest = torch.eye(3).expand(1, NUM_JOINTS, 3, 3)
     colors = color_vertices(
-        person.look,
-        person.body.part_of_vertex.numpy(),
-        person.body.vertices(rest, person.betas)[0].numpy(),
+        look, body.part_of_vertex.numpy(), body.vertices(rest, motion.betas)[0].numpy()
     )
-    pelvis = posed.translation.numpy() + person.figure.joints[0]
+    pelvis = (motion.require_translation() + body.rest_joints(motion.betas)[0]).numpy()
     room = render_room(
-        person.look,
+        look,
         view.intrinsics.numpy(),
         view.T_camera_world.numpy(),
         pelvis[:, [0, 2]],
@@ -214,7 +241,7 @@ def _render_rgb(
     )
     return render_person(
         vertices.numpy(),
-        person.body.faces.numpy(),
+        body.faces.numpy(),
         colors,
         view.intrinsics.numpy(),
         config.height,
@@ -225,15 +252,15 @@ def _render_rgb(
 
 def _render_map(
     config: ProceduralConfig,
-    person: _Person,
+    body: BodyModel,
     vertices: Float[Tensor, "t v 3"],
     view: View,
     raster: Raster,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     return render_motion_map(
         vertices.numpy(),
-        person.body.faces.numpy(),
-        person.body.part_of_vertex.numpy(),
+        body.faces.numpy(),
+        body.part_of_vertex.numpy(),
         view.intrinsics.numpy(),
         config.height,
         config.width,
@@ -244,15 +271,37 @@ def _render_map(
 
 def clip_row(clip: Clip, split: str) -> dict[str, Any]:
     """The clip as an unsealed row of the shard contract."""
-    config, motion, points = clip.config, clip.motion, clip.keypoints
-    num_frames = config.num_frames
+    return {
+        "clip_id": f"procedural-{clip.seed:010d}",
+        "source": "procedural",
+        "split": split,
+        "licence": "CC0-1.0",
+        "flagged": False,
+        "captions": list(clip.captions),
+        "metadata": json.dumps({"seed": clip.seed} | asdict(clip.action), sort_keys=True),
+        **filmed_columns(
+            clip.motion, clip.contacts, clip.view, clip.keypoints, clip.rgb, clip.motion_map
+        ),
+    }
+
+
+def filmed_columns(
+    motion: Motion,
+    contacts: UInt8[np.ndarray, "t 4"],
+    view: View,
+    points: Keypoints,
+    rgb: UInt8[np.ndarray, "t h w 3"],
+    motion_map: UInt8[np.ndarray, "t h w 3"],
+) -> dict[str, Any]:
+    """The columns of the shard contract that hold a motion and what was filmed of it."""
+    num_frames, (height, width) = motion.num_frames, rgb.shape[1:3]
     tensors = {
         "smpl_rotvec": rotvec_from_matrix(motion.R_parent_child).numpy(),
         "smpl_translation": motion.require_translation().numpy(),
         "smpl_betas": motion.betas.numpy(),
-        "contacts": clip.contacts,
-        "intrinsics": clip.view.intrinsics.expand(num_frames, 3, 3).numpy(),
-        "T_camera_world": clip.view.T_camera_world.expand(num_frames, 4, 4).numpy(),
+        "contacts": contacts,
+        "intrinsics": view.intrinsics.expand(num_frames, 3, 3).numpy(),
+        "T_camera_world": view.T_camera_world.expand(num_frames, 4, 4).numpy(),
         "keypoints": points.exact,
         "keypoints_detected": points.detected,
         "keypoints_confidence": points.confidence,
@@ -261,19 +310,12 @@ def clip_row(clip: Clip, split: str) -> dict[str, Any]:
         "keypoints_size": np.array(KEYPOINT_SIZE, np.int32),
     }
     return {
-        "clip_id": f"procedural-{clip.seed:010d}",
-        "source": "procedural",
-        "split": split,
-        "licence": "CC0-1.0",
-        "flagged": False,
-        "fps": config.fps,
+        "fps": motion.fps,
         "num_frames": num_frames,
-        "bucket": bucket_name(num_frames, config.height, config.width),
-        "captions": list(clip.captions),
+        "bucket": bucket_name(num_frames, height, width),
         "body_id": motion.body_id,
-        "rgb": encode_mp4(clip.rgb, config.fps, lossless=False),
-        "motion_map": encode_mp4(clip.motion_map, config.fps, lossless=True),
-        "video_size": [config.height, config.width],
-        "metadata": json.dumps({"seed": clip.seed} | asdict(clip.action), sort_keys=True),
+        "rgb": encode_mp4(rgb, motion.fps, lossless=False),
+        "motion_map": encode_mp4(motion_map, motion.fps, lossless=True),
+        "video_size": [height, width],
         **{name: encode_tensor(array) for name, array in tensors.items()},
     }
