@@ -115,7 +115,7 @@ class BodyModel(nn.Module):
     ) -> Float[Tensor, "*b t 24 3"]:
         """Posed joints in metres, by forward kinematics alone."""
         with torch.autocast(betas.device.type, enabled=False):
-            _, posed = self._kinematics(R_parent_child, self.rest_joints(betas), translation)
+            _, posed = self.kinematics(R_parent_child, self.rest_joints(betas), translation)
             return posed
 
     def vertices(
@@ -132,7 +132,7 @@ class BodyModel(nn.Module):
         """
         with torch.autocast(betas.device.type, enabled=False):
             rest = self.rest_joints(betas)
-            R_world_joint, posed = self._kinematics(R_parent_child, rest, translation)
+            R_world_joint, posed = self.kinematics(R_parent_child, rest, translation)
             return self._skin(R_parent_child, betas, rest, R_world_joint, posed, index)
 
     def keypoints(
@@ -144,19 +144,28 @@ class BodyModel(nn.Module):
         """COCO-17 keypoints in metres, from the joints and a few vertices."""
         with torch.autocast(betas.device.type, enabled=False):
             rest = self.rest_joints(betas)
-            R_world_joint, posed = self._kinematics(R_parent_child, rest, translation)
+            R_world_joint, posed = self.kinematics(R_parent_child, rest, translation)
             chosen = self._skin(
                 R_parent_child, betas, rest, R_world_joint, posed, self.keypoint_vertices
             )
             return self._keypoint_of_joint @ posed + self._keypoint_of_vertex @ chosen
 
-    def _kinematics(
+    @property
+    def keypoint_weights(
+        self,
+    ) -> tuple[Float[Tensor, "17 24"], Float[Tensor, "17 k"], Float[Tensor, "k 24"]]:
+        """Shares of the joints and of `keypoint_vertices` in the keypoints, and the skinning
+        weights of these vertices."""
+        skinning = self._weights[self.keypoint_vertices]
+        return self._keypoint_of_joint, self._keypoint_of_vertex, skinning
+
+    def kinematics(
         self,
         R_parent_child: Float[Tensor, "*b t 24 3 3"],
         rest: Float[Tensor, "*b 24 3"],
         translation: Float[Tensor, "*b t 3"] | None,
     ) -> tuple[Float[Tensor, "*b t 24 3 3"], Float[Tensor, "*b t 24 3"]]:
-        """Rotation of every joint in the root's frame, and its position."""
+        """Rotation from every joint's frame to the motion's, and the joint's position there."""
         R_world_joint = self._world_rotations(R_parent_child.to(rest.dtype))
         bones = rest - rest[..., self._parents, :]  # the root's is zero: no rotation turns it
         turned = torch.einsum(
