@@ -1,5 +1,6 @@
-"""Intervals on means of paired differences."""
+"""Intervals on means: of paired differences, and of repeated evaluations."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 
 class Interval(NamedTuple):
-    """A mean with its 95 % interval over `n` paired clips."""
+    """A mean with its 95 % interval over `n` paired clips, or `n` repeats."""
 
     mean: float
     low: float
@@ -43,3 +44,21 @@ def paired_interval(
     means = values[draws].mean(1)
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(float(values.mean()), low, high, n)
+
+
+def repeat_interval(values: Sequence[float]) -> Interval:
+    """Mean of repeats with 1.96 standard deviations over the root of their number (ddof 0).
+
+    The interval of the text-to-motion tables (Guo et al. 2022): how much the mean of these repeats
+    would change, not how much other clips would. Its bounds are NaN for a single repeat.
+
+    Raises:
+        ValueError: no value.
+    """
+    n = len(values)
+    if not n:
+        raise ValueError("no repeat to average: evaluate at least once")
+    repeats = torch.tensor(values, dtype=torch.float64)
+    mean = float(repeats.mean())
+    half = float(1.96 * repeats.std(correction=0) / n**0.5) if n > 1 else float("nan")
+    return Interval(mean, mean - half, mean + half, n)
