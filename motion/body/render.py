@@ -4,21 +4,21 @@ Numpy in and out, vertices in the camera frame (OpenCV axes, metres), one pictur
 Both pictures of a clip may share one `Raster`.
 """
 
-from typing import Any, Literal, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int16, UInt8
 
-from motion.body.raster import Raster, kernel, rasterize
-from motion.skeleton import PART_NAMES
+from motion.body.raster import Raster, project, rasterize
+from motion.body.shading import NUM_CODES, draw_map, draw_maps, shade, sum_normals
 
 MapMode = Literal["flat", "lit"]
 
 LIGHT_M = (0.0, 1.0, 0.0)
 """Point light of the lit map in the camera frame: 1 m *below* the camera, as in the released
 renderer."""
-AMBIENT, DIFFUSE, SPECULAR = 0.5, 0.3, 0.2
-NUM_CODES = 2 * len(PART_NAMES)
 WHITE_BORDER = 0.6
 """(G + B - 1) / sqrt(2) is at most 0.5 for a unit normal and 0.71 for white: the middle."""
 
@@ -40,9 +40,9 @@ def vertex_normals(
     """Unit normals, outwards, each face weighted by its area."""
     vertices32 = np.ascontiguousarray(vertices, np.float32)
     faces32 = np.ascontiguousarray(faces, np.int32)
-    normals = np.zeros_like(vertices32)
+    normals = np.empty_like(vertices32)
     for t in range(len(vertices32)):
-        _add_normals(vertices32[t], faces32, normals[t])
+        sum_normals(vertices32[t], faces32, normals[t])
     return normals
 
 
@@ -56,6 +56,8 @@ def render_motion_map(
     *,
     mode: MapMode = "flat",
     raster: Raster | None = None,
+    out: UInt8[np.ndarray, "t h w 3"] | None = None,
+    threads: int = 1,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """The 2D motion map: R = part and facing, G = normal y, B = normal x, white background.
 
@@ -63,28 +65,51 @@ def render_motion_map(
     (2r + 2) / 48 where it turns away; a pixel takes the part of its nearest vertex, so that no
     false codes arise at seams. "lit" multiplies every channel by 0.5 + 0.3 cos and adds 0.2, for
     compatibility with the released weights; it cannot be decoded.
+
+    Args:
+        vertices_camera: metres.
+        faces: counter-clockwise seen from outside.
+        part_of_vertex: indices into `PART_NAMES`.
+        intrinsics: in pixels, of the clip or of every frame.
+        height: rows of the map.
+        width: columns of the map.
+        mode: "flat" or "lit".
+        raster: what each pixel shows, where that is known already.
+        out: written and returned instead of a new array, which saves a large map's page faults.
+        threads: frames drawn at a time; the pixels do not depend on it.
+
+    Raises:
+        ValueError: `raster` or `out` has another size.
     """
-    if raster is None:
-        raster = rasterize(vertices_camera, faces, intrinsics, height, width)
-    _require_size(raster, len(vertices_camera), height, width)
     vertices = np.ascontiguousarray(vertices_camera, np.float32)
     faces32 = np.ascontiguousarray(faces, np.int32)
-    normals = vertex_normals(vertices, faces32)
     parts = np.ascontiguousarray(part_of_vertex, np.int32)
-    light = np.array(LIGHT_M, np.float32)
-    image = np.full((len(vertices), height, width, 3), 255, np.uint8)
-    for t, (face, barycentric, _) in enumerate(zip(*raster, strict=True)):
-        _encode(
-            vertices[t],
-            normals[t],
-            faces32,
-            parts,
-            face,
-            barycentric,
-            light,
-            mode == "lit",
-            image[t],
-        )
+    frames = len(vertices)
+    cameras = np.array(np.broadcast_to(np.asarray(intrinsics, np.float32), (frames, 3, 3)))
+    image = np.empty((frames, height, width, 3), np.uint8) if out is None else out
+    if image.shape != (frames, height, width, 3):
+        raise ValueError(f"out has shape {image.shape}, expected {(frames, height, width, 3)}")
+    look = (np.array(LIGHT_M, np.float32), mode == "lit")
+    if raster is not None:
+        _require_size(raster, frames, height, width)
+        normals = vertex_normals(vertices, faces32)
+        screen = np.empty((vertices.shape[1], 3), np.float32)
+        for t in range(frames):
+            project(vertices[t], cameras[t], screen)
+            mesh = (vertices[t], screen, normals[t], faces32, parts)
+            draw_map(*mesh, raster.face[t], *look, image[t])
+        return image
+
+    def draw(chunk: slice) -> None:
+        draw_maps(vertices[chunk], cameras[chunk], faces32, parts, *look, image[chunk])
+
+    ends = np.linspace(0, frames, min(threads, frames) + 1).astype(int)
+    chunks = [slice(*pair) for pair in pairwise(ends)]
+    if len(chunks) == 1:
+        draw(chunks[0])
+    else:
+        with ThreadPoolExecutor(len(chunks)) as pool:  # the kernels hold no interpreter lock
+            list(pool.map(draw, chunks))
     return image
 
 
@@ -143,7 +168,7 @@ def render_person(
     direction = np.array(light, np.float32) / np.float32(np.linalg.norm(light))
     image = np.array(np.broadcast_to(background, (len(vertices), height, width, 3)))
     for t, (face, barycentric, _) in enumerate(zip(*raster, strict=True)):
-        _shade(normals[t], colors, faces32, face, barycentric, direction, supersample, image[t])
+        shade(normals[t], colors, faces32, face, barycentric, direction, supersample, image[t])
     return image
 
 
@@ -153,120 +178,3 @@ def _require_size(raster: Raster, frames: int, height: int, width: int) -> None:
             f"the raster has shape {raster.face.shape}, expected {(frames, height, width)} "
             "(frames, height, width; times supersample): rasterize the same clip at that size"
         )
-
-
-@kernel
-def _add_normals(vertices: Any, faces: Any, normals: Any) -> None:
-    for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        ux, uy, uz = (
-            vertices[b, 0] - vertices[a, 0],
-            vertices[b, 1] - vertices[a, 1],
-            vertices[b, 2] - vertices[a, 2],
-        )
-        vx, vy, vz = (
-            vertices[c, 0] - vertices[a, 0],
-            vertices[c, 1] - vertices[a, 1],
-            vertices[c, 2] - vertices[a, 2],
-        )
-        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        for k in range(3):
-            i = faces[f, k]
-            normals[i, 0] += nx
-            normals[i, 1] += ny
-            normals[i, 2] += nz
-    for i in range(vertices.shape[0]):
-        x, y, z = normals[i, 0], normals[i, 1], normals[i, 2]
-        length = np.sqrt(x * x + y * y + z * z)
-        if length > 0.0:
-            for k in range(3):
-                normals[i, k] /= length
-
-
-@kernel
-def _blend(values: Any, faces: Any, f: Any, weights: Any) -> Any:
-    """A vertex quantity of 3 components at a point of a face."""
-    a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-    u, v, w = weights[0], weights[1], weights[2]
-    return (
-        u * values[a, 0] + v * values[b, 0] + w * values[c, 0],
-        u * values[a, 1] + v * values[b, 1] + w * values[c, 1],
-        u * values[a, 2] + v * values[b, 2] + w * values[c, 2],
-    )
-
-
-@kernel
-def _unit(x: Any, y: Any, z: Any) -> Any:
-    length = max(np.sqrt(x * x + y * y + z * z), 1e-12)
-    return x / length, y / length, z / length
-
-
-@kernel
-def _encode(
-    vertices: Any,
-    normals: Any,
-    faces: Any,
-    parts: Any,
-    face: Any,
-    barycentric: Any,
-    light: Any,
-    lit: Any,
-    image: Any,
-) -> None:
-    for i in range(face.shape[0]):
-        for j in range(face.shape[1]):
-            f = face[i, j]
-            if f < 0:
-                continue
-            weights = barycentric[i, j]
-            x, y, z = _blend(normals, faces, f, weights)
-            x, y, z = _unit(x, y, z)
-            part = parts[faces[f, np.argmax(weights)]]
-            code = (2 * part + (1 if z < 0.0 else 2)) / NUM_CODES
-            gain, base = 1.0, 0.0
-            if lit:
-                px, py, pz = _blend(vertices, faces, f, weights)
-                lx, ly, lz = _unit(light[0] - px, light[1] - py, light[2] - pz)
-                gain = AMBIENT + DIFFUSE * max(x * lx + y * ly + z * lz, 0.0)
-                base = SPECULAR
-            image[i, j, 0] = np.uint8(255.0 * (gain * code + base) + 0.5)
-            image[i, j, 1] = np.uint8(255.0 * (gain * (0.5 * y + 0.5) + base) + 0.5)
-            image[i, j, 2] = np.uint8(255.0 * (gain * (0.5 * x + 0.5) + base) + 0.5)
-
-
-@kernel
-def _shade(
-    normals: Any,
-    colors: Any,
-    faces: Any,
-    face: Any,
-    barycentric: Any,
-    light: Any,
-    samples: Any,
-    image: Any,
-) -> None:
-    """Lambert's law with a light, over light that comes more from above (-y) than from below."""
-    share = 1.0 / (samples * samples)
-    for i in range(image.shape[0]):
-        for j in range(image.shape[1]):
-            covered = 0
-            red, green, blue = 0.0, 0.0, 0.0
-            for k in range(samples * samples):
-                row, column = i * samples + k // samples, j * samples + k % samples
-                f = face[row, column]
-                if f < 0:
-                    continue
-                covered += 1
-                x, y, z = _blend(normals, faces, f, barycentric[row, column])
-                x, y, z = _unit(x, y, z)
-                r, g, b = _blend(colors, faces, f, barycentric[row, column])
-                direct = max(x * light[0] + y * light[1] + z * light[2], 0.0)
-                brightness = 0.42 - 0.12 * y + 0.58 * direct
-                red += brightness * r
-                green += brightness * g
-                blue += brightness * b
-            if covered > 0:
-                rest = 1.0 - covered * share
-                for k, value in enumerate((red, green, blue)):
-                    mixed = rest * image[i, j, k] + 255.0 * share * value
-                    image[i, j, k] = np.uint8(min(mixed + 0.5, 255.0))
