@@ -1,0 +1,194 @@
+"""Levenberg-Marquardt over whole clips: every frame's pose, one shape per clip, smooth in time.
+
+Frames are tied by the shape and by their accelerations alone, so the normal equations are one
+small matrix per frame plus a thin coupling. Conjugate gradients, preconditioned with the factored
+frame matrices, solve them for all clips at once; a damping per clip is raised where a step fails.
+Outliers lose weight by the Geman-McClure function.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from motion.body.fit_markers import NUM_POSE, Markers, Pose
+from motion.body.pose_prior import PosePrior
+from motion.camera import project
+from motion.rotations import matrix_from_rotvec, rotvec_from_matrix
+
+_CG_STEPS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Observations of b clips of t frames, and what is known about bodies."""
+
+    markers: Markers
+    prior: PosePrior
+    target: Float[Tensor, "b t m _"]
+    """Metres (3 columns) or, with `intrinsics`, pixels (2 columns)."""
+    weight: Float[Tensor, "b t m"]
+    """Confidence in [0, 1]; 0 where a marker is not seen."""
+    intrinsics: Float[Tensor, "b 3 3"] | None
+    noise: float
+    """Standard deviation of an observation, in its unit."""
+    outlier: float
+    """Residual, in standard deviations, from which an observation loses its influence."""
+    smooth: Float[Tensor, "75"]
+    """Inverse variance of each unknown's acceleration, per frame squared."""
+
+    def residual(self, points: Float[Tensor, "b t m 3"]) -> Float[Tensor, "b t m _"]:
+        """In the observations' unit; NaN at or behind the camera."""
+        if self.intrinsics is None:
+            return points - self.target
+        return project(points, self.intrinsics[:, None]) - self.target
+
+    def energy(self, pose: Pose) -> Float[Tensor, "b"]:
+        """Negative log-likelihood up to a constant; NaN where a seen point is behind the camera."""
+        square = (self.residual(self.markers.points(pose)) / self.noise).square().sum(-1)
+        robust = self.weight * square / (1 + square / self.outlier**2)
+        data = torch.where(self.weight > 0, robust, 0.0).sum((1, 2))
+        posed = self.prior.energy(pose.R_parent_child).sum(1)
+        bend = (_accelerations(pose).square() * self.smooth).sum((1, 2))
+        return (data + posed + bend + pose.betas.square().sum(-1)) / 2
+
+
+class _Equations(NamedTuple):
+    """Normal equations H x = -g in blocks: frames, shape, and between them."""
+
+    frames: Float[Tensor, "b t 75 75"]
+    coupling: Float[Tensor, "b t 75 10"]
+    shape: Float[Tensor, "b 10 10"]
+    frame_slope: Float[Tensor, "b t 75"]
+    shape_slope: Float[Tensor, "b 10"]
+
+
+def minimize(problem: Problem, pose: Pose, iterations: int) -> tuple[Pose, Float[Tensor, "b"]]:
+    """The pose after `iterations` steps of Levenberg-Marquardt, and its energy."""
+    energy = problem.energy(pose)
+    damping = torch.full_like(energy, 1e-2)
+    for _ in range(iterations):
+        step, shape_step = _solve(_linearize(problem, pose), problem.smooth, damping)
+        turns = matrix_from_rotvec(step[..., :-3].unflatten(-1, (-1, 3)))
+        proposed = Pose(
+            turns @ pose.R_parent_child, pose.translation + step[..., -3:], pose.betas + shape_step
+        )
+        trial = problem.energy(proposed)
+        better = trial < energy  # False for NaN: a body that went behind the camera
+        pose = Pose(*(_choose(better, new, old) for new, old in zip(proposed, pose, strict=True)))
+        energy = torch.where(better, trial, energy)
+        damping = torch.where(better, damping / 5, damping * 8).clamp(1e-6, 1e6)
+    return pose, energy
+
+
+def _choose(chosen: Bool[Tensor, "b"], new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(chosen.reshape(-1, *[1] * (new.dim() - 1)), new, old)
+
+
+def _linearize(problem: Problem, pose: Pose) -> _Equations:
+    points = problem.markers.points(pose)
+    by_pose, by_betas = problem.markers.jacobian(pose)
+    if problem.intrinsics is not None:
+        image = _image_jacobian(points, problem.intrinsics)
+        by_pose, by_betas = image @ by_pose, image @ by_betas
+    residual = problem.residual(points)
+    square = (residual / problem.noise).square().sum(-1)
+    weight = problem.weight / (1 + square / problem.outlier**2) ** 2 / problem.noise**2
+    weight = torch.where(problem.weight > 0, weight, 0.0)[..., None]
+    residual = torch.where(weight > 0, residual, 0.0)
+    scale = weight.sqrt()[..., None]
+    J, K = (scale * by_pose).flatten(2, 3), (scale * by_betas).flatten(2, 3)
+    r = (scale[..., 0] * residual).flatten(2, 3)[..., None]
+    frames, slope = J.mT @ J, (J.mT @ r)[..., 0]
+    shape_slope = (K.mT @ r)[..., 0].sum(1) + pose.betas
+    gradient, curvature = problem.prior.linearize(pose.R_parent_child)
+    blocks = frames[..., 3:-3, 3:-3].unflatten(-1, (-1, 3)).unflatten(-3, (-1, 3))
+    blocks.diagonal(dim1=-4, dim2=-2).add_(curvature.permute(0, 1, 3, 4, 2))
+    slope[..., 3:-3] += gradient.flatten(-2)
+    slope += problem.smooth * _bend_transposed(_accelerations(pose), slope)
+    identity = torch.eye(K.shape[-1]).to(K)
+    return _Equations(frames, J.mT @ K, (K.mT @ K).sum(1) + identity, slope, shape_slope)
+
+
+def _image_jacobian(
+    points: Float[Tensor, "b t m 3"], intrinsics: Float[Tensor, "b 3 3"]
+) -> Float[Tensor, "b t m 2 3"]:
+    """d pixel / d point of a pinhole camera."""
+    matrix = intrinsics[:, None, None]
+    depth = points[..., 2].clamp(min=1e-3)[..., None, None]
+    pixel = (matrix @ points[..., None] / depth)[..., :2, :]
+    return (matrix[..., :2, :] - pixel * matrix[..., 2:, :]) / depth
+
+
+def _accelerations(pose: Pose) -> Float[Tensor, "b s 75"]:
+    """Second differences of every unknown, for the frames that have two neighbors."""
+    R, x = pose.R_parent_child, pose.translation
+    if R.shape[1] < 3:
+        return x.new_zeros(len(x), 0, NUM_POSE)
+    speed = torch.cat(
+        [rotvec_from_matrix(R[:, 1:] @ R[:, :-1].mT).flatten(-2), x[:, 1:] - x[:, :-1]], -1
+    )
+    return speed[:, 1:] - speed[:, :-1]
+
+
+def _bend(x: Float[Tensor, "b t p"]) -> Float[Tensor, "b s p"]:
+    return x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2] if x.shape[1] > 2 else x[:, :0]
+
+
+def _bend_transposed(
+    bend: Float[Tensor, "b s p"], like: Float[Tensor, "b t p"]
+) -> Float[Tensor, "b t p"]:
+    out = torch.zeros_like(like)
+    if like.shape[1] > 2:
+        out[:, 2:] += bend
+        out[:, 1:-1] -= 2 * bend
+        out[:, :-2] += bend
+    return out
+
+
+def _solve(
+    equations: _Equations, smooth: Float[Tensor, "75"], damping: Float[Tensor, "b"]
+) -> tuple[Float[Tensor, "b t 75"], Float[Tensor, "b 10"]]:
+    """Preconditioned conjugate gradients on the damped equations (Nocedal & Wright, Alg. 5.3)."""
+    frames, coupling, shape = equations.frames.clone(), equations.coupling, equations.shape.clone()
+    num_frames = frames.shape[1]
+    diagonal = frames.diagonal(dim1=-2, dim2=-1)
+    diagonal.add_(damping[:, None, None] * diagonal + 1e-4)
+    shape.diagonal(dim1=-2, dim2=-1).mul_(1 + damping[:, None])
+
+    def multiply(x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        bent = smooth * _bend_transposed(_bend(x), x)
+        y = (frames @ x[..., None] + coupling @ s[:, None, :, None])[..., 0] + bent
+        return y, ((coupling.mT @ x[..., None]).sum(1) + shape @ s[..., None])[..., 0]
+
+    stiff = frames.clone()
+    if num_frames > 2:
+        stiff.diagonal(dim1=-2, dim2=-1).add_(6 * smooth)
+    frame_factor, shape_factor = torch.linalg.cholesky(stiff), torch.linalg.cholesky(shape)
+
+    def precondition(x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        y = torch.cholesky_solve(x[..., None], frame_factor)[..., 0]
+        return y, torch.cholesky_solve(s[..., None], shape_factor)[..., 0]
+
+    x, s = torch.zeros_like(equations.frame_slope), torch.zeros_like(equations.shape_slope)
+    rx, rs = -equations.frame_slope, -equations.shape_slope
+    zx, zs = precondition(rx, rs)
+    px, ps = zx, zs
+    dot = _dot(rx, zx, rs, zs)
+    for _ in range(_CG_STEPS):
+        qx, qs = multiply(px, ps)
+        length = dot / _dot(px, qx, ps, qs).clamp(min=1e-30)
+        x, s = x + length[:, None, None] * px, s + length[:, None] * ps
+        rx, rs = rx - length[:, None, None] * qx, rs - length[:, None] * qs
+        zx, zs = precondition(rx, rs)
+        following = _dot(rx, zx, rs, zs)
+        turn = following / dot.clamp(min=1e-30)
+        px, ps = zx + turn[:, None, None] * px, zs + turn[:, None] * ps
+        dot = following
+    return x, s
+
+
+def _dot(x: Tensor, y: Tensor, s: Tensor, q: Tensor) -> Float[Tensor, "b"]:
+    return (x * y).sum((1, 2)) + (s * q).sum(1)
