@@ -61,6 +61,53 @@ def interpolate(
     return a @ matrix_from_rotvec(weight[..., None] * rotvec_from_matrix(a.mT @ b))
 
 
+def shortest_rotation(
+    source: Float[Tensor, "*n 3"], target: Float[Tensor, "*n 3"]
+) -> Float[Tensor, "*n 3 3"]:
+    """Rotation by the least angle that takes one direction to the other; lengths do not matter.
+
+    A half turn about the bisector after a half turn about the source. Opposite directions leave
+    the axis free: it is then perpendicular to the source. A zero vector gives the identity.
+    """
+    u = torch.nn.functional.normalize(source, dim=-1)
+    v = torch.nn.functional.normalize(target, dim=-1)
+    bisector = u + v
+    opposite = bisector.square().sum(-1, keepdim=True) < 64 * torch.finfo(u.dtype).eps ** 2
+    least = torch.nn.functional.one_hot(u.abs().argmin(-1), 3).to(u.dtype)
+    bisector = torch.where(opposite, torch.linalg.cross(u, least), bisector)
+    turned = half_turn(bisector) @ half_turn(u)
+    still = (u.square().sum(-1) * v.square().sum(-1) == 0)[..., None, None]
+    return torch.where(still, torch.eye(3, dtype=u.dtype, device=u.device), turned)
+
+
+def half_turn(axis: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3 3"]:
+    """Rotation by pi about an axis, which need not be normalised."""
+    a = torch.nn.functional.normalize(axis, dim=-1)
+    return 2 * a[..., :, None] * a[..., None, :] - torch.eye(3, dtype=a.dtype, device=a.device)
+
+
+def fit_rotation(
+    source: Float[Tensor, "*n k 3"], target: Float[Tensor, "*n k 3"]
+) -> Float[Tensor, "*n 3 3"]:
+    """Rotation R that minimises sum |R source_i - target_i|^2 (Kabsch 1976)."""
+    rotation = roma.special_procrustes(target.mT @ source)
+    assert isinstance(rotation, torch.Tensor)
+    return rotation
+
+
+def turn_about_y(
+    x: Float[Tensor, "*#n"], z: Float[Tensor, "*#n"], half_rad: Float[Tensor, "*#n"]
+) -> tuple[Float[Tensor, "*#n"], Float[Tensor, "*#n"]]:
+    """Coordinates x and z after a turn by twice `half_rad` about +y (which takes +z to +x).
+
+    The sandwich product with the quaternion (cos h, 0, sin h, 0), written out without its zeros:
+    the same roundings as the quaternion code that published motion features were made with.
+    """
+    w, y = torch.cos(half_rad), torch.sin(half_rad)
+    across, along = y * z, -(y * x)
+    return x + 2 * (w * across + y * along), z + 2 * (w * along - y * across)
+
+
 def matrix_from_euler(angles_rad: Float[Tensor, "*n k"], axes: str) -> Float[Tensor, "*n 3 3"]:
     """Product R_axes[0] @ R_axes[1] ... of elementary rotations ("yxz": intrinsic y, then x, z)."""
     if angles_rad.shape[-1] != len(axes) or set(axes) - set("xyz"):
