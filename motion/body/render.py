@@ -6,19 +6,22 @@ Both pictures of a clip may share one `Raster`.
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int16, UInt8
 
 from motion.body.raster import Raster, project, rasterize
-from motion.body.shading import NUM_CODES, draw_map, draw_maps, shade, sum_normals
+from motion.body.shading import (
+    LIGHT_M,
+    NUM_CODES,
+    MapMode,
+    draw_map,
+    draw_maps,
+    shade,
+    sum_normals,
+)
 
-MapMode = Literal["flat", "lit"]
-
-LIGHT_M = (0.0, 1.0, 0.0)
-"""Point light of the lit map in the camera frame: 1 m *below* the camera, as in the released
-renderer."""
 WHITE_BORDER = 0.6
 """(G + B - 1) / sqrt(2) is at most 0.5 for a unit normal and 0.71 for white: the middle."""
 
@@ -88,8 +91,11 @@ def render_motion_map(
     cameras = np.array(np.broadcast_to(np.asarray(intrinsics, np.float32), (frames, 3, 3)))
     image = np.empty((frames, height, width, 3), np.uint8) if out is None else out
     if image.shape != (frames, height, width, 3):
-        raise ValueError(f"out has shape {image.shape}, expected {(frames, height, width, 3)}")
-    look = (np.array(LIGHT_M, np.float32), mode == "lit")
+        raise ValueError(
+            f"out has shape {image.shape}, expected {(frames, height, width, 3)}: "
+            "give an array of the clip's size"
+        )
+    light, lit = np.array(LIGHT_M, np.float32), mode == "lit"
     if raster is not None:
         _require_size(raster, frames, height, width)
         normals = vertex_normals(vertices, faces32)
@@ -97,19 +103,19 @@ def render_motion_map(
         for t in range(frames):
             project(vertices[t], cameras[t], screen)
             mesh = (vertices[t], screen, normals[t], faces32, parts)
-            draw_map(*mesh, raster.face[t], *look, image[t])
+            draw_map(*mesh, raster.face[t], light, lit, image[t])
         return image
 
     def draw(chunk: slice) -> None:
-        draw_maps(vertices[chunk], cameras[chunk], faces32, parts, *look, image[chunk])
+        draw_maps(vertices[chunk], cameras[chunk], faces32, parts, light, lit, image[chunk])
 
-    ends = np.linspace(0, frames, min(threads, frames) + 1).astype(int)
+    ends = np.linspace(0, frames, max(min(threads, frames), 1) + 1).astype(int)
     chunks = [slice(*pair) for pair in pairwise(ends)]
     if len(chunks) == 1:
         draw(chunks[0])
-    else:
-        with ThreadPoolExecutor(len(chunks)) as pool:  # the kernels hold no interpreter lock
-            list(pool.map(draw, chunks))
+        return image
+    with ThreadPoolExecutor(len(chunks)) as pool:  # the kernels hold no interpreter lock
+        list(pool.map(draw, chunks))
     return image
 
 

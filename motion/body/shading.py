@@ -3,7 +3,7 @@
 Everything is a function of the face that a pixel shows; `motion.body.raster` settles that.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from motion.body.raster import (
 )
 from motion.skeleton import PART_NAMES
 
+MapMode = Literal["flat", "lit"]
+
+LIGHT_M = (0.0, 1.0, 0.0)
+"""Point light of the lit map in the camera frame: 1 m *below* the camera, as in the released
+renderer."""
 AMBIENT, DIFFUSE, SPECULAR = 0.5, 0.3, 0.2
 NUM_CODES = 2 * len(PART_NAMES)
 

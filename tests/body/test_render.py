@@ -160,6 +160,30 @@ def test_a_raster_of_another_size_is_refused():
         )
 
 
+def test_threads_and_a_given_array_change_no_pixel():
+    sphere_vertices, faces = sphere()
+    vertices = sphere_vertices + np.linspace(-0.3, 0.3, 5)[:, None, None] * np.array([1, 0.5, 1])
+    parts = np.arange(vertices.shape[1]) % 24
+    expected = render_motion_map(vertices, faces, parts, K, SIZE, SIZE)
+    alone = [
+        render_motion_map(vertices[t : t + 1], faces, parts, K, SIZE, SIZE)[0] for t in range(5)
+    ]
+    np.testing.assert_array_equal(expected, alone)
+    raster = rasterize(vertices, faces, K, SIZE, SIZE)
+    out = np.random.default_rng(0).integers(0, 255, expected.shape).astype(np.uint8)
+    for threads, known in ((2, None), (9, None), (1, raster)):
+        drawn = render_motion_map(
+            vertices, faces, parts, K, SIZE, SIZE, out=out, threads=threads, raster=known
+        )
+        assert drawn is out
+        np.testing.assert_array_equal(out, expected)
+        out[:] = 7
+    none = render_motion_map(vertices[:0], faces, parts, K, SIZE, SIZE, threads=2)
+    assert none.shape == (0, SIZE, SIZE, 3)
+    with pytest.raises(ValueError, match=r"out has shape \(5, 48, 40, 3\), expected \(5, 48"):
+        render_motion_map(vertices, faces, parts, K, SIZE, SIZE, out=out[:, :, :40])
+
+
 def test_the_free_body_shows_its_front_with_left_on_the_right():
     """Seen from +z: the left arm is on the image's right, the head on top, most of it facing us."""
     body = load_body("free")
