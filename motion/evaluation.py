@@ -94,7 +94,7 @@ class Evaluation(BaseModel):
 
 
 def evaluate_export(
-    export_dir: str, *, run_id: str = "", step: int = 0, **arguments: Any
+    export_dir: str, *, run_id: str = "", step: int = 0, device: str = "cpu", **arguments: Any
 ) -> dict[str, float]:
     """Evaluate an export and log metrics and pictures to its MLflow run.
 
@@ -102,13 +102,14 @@ def evaluate_export(
         export_dir: the export.
         run_id: MLflow run that takes metrics and pictures (`MLFLOW_TRACKING_URI`); none if empty.
         step: training step of the export.
+        device: where the export computes, "cpu" or "cuda".
         arguments: fields of `EvaluationConfig`.
 
     Raises:
         ValueError: the export or the dataset do not fit.
     """
     config = EvaluationConfig.model_validate(arguments)
-    pipeline = Pipeline.load(export_dir)
+    pipeline = Pipeline.load(export_dir, device=device)
     metrics = evaluate(pipeline, config).metrics()
     folder = paths.evaluation_samples(Path(export_dir), step)
     pictures = picture_samples(pipeline, config.prompts, folder, config.seed)
@@ -145,7 +146,7 @@ def evaluate(pipeline: Pipeline, config: EvaluationConfig) -> Evaluation:
     losses: list[Mapping[str, Tensor]] = []
     samples: list[Mapping[str, Tensor]] = []
     for batch in held_out(pipeline, config):
-        losses.append(condition_losses(system, batch, config.num_noises))
+        losses.append(condition_losses(system, batch.to(pipeline.device), config.num_noises))
         samples.append(sample_errors(pipeline, batch, generator))
     columns = _joined(losses) | _joined(samples)
     values = {name: float(column.nanmean()) for name, column in columns.items()}
@@ -206,7 +207,7 @@ def condition_losses(system: CoMoVi, batch: Batch, num_noises: int) -> dict[str,
                 system.clip_losses(variant, use=f"evaluation/{draw}") for draw in range(num_noises)
             ]
             for name in draws[0]:
-                columns[name + suffix] = torch.stack([draw[name] for draw in draws]).mean(0)
+                columns[name + suffix] = torch.stack([draw[name] for draw in draws]).mean(0).cpu()
     return columns
 
 
@@ -243,7 +244,7 @@ def sample_errors(
         the true first frame, losslessly repeated.
     joint_error_mm: mean joint distance relative to the pelvis, after the first frame.
     """
-    sample = pipeline.decode(pipeline.system.sample(batch, pipeline.options(), generator=generator))
+    sample = pipeline.generate(batch, pipeline.options(), generator)
     assert sample.motion_map is not None
     assert batch.motion_map is not None
     errors = _part_errors(sample.motion_map, batch) if pipeline.map_mode == "flat" else {}

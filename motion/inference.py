@@ -95,10 +95,13 @@ class Pipeline:
     autoencoders: dict[str, Autoencoder]
     """By stream: "rgb" and "map"."""
     body: BodyModel
+    """On the CPU, where motions are posed and drawn."""
+    device: str = "cpu"
+    """Where system and encoders lie: "cpu" or "cuda"."""
 
     @staticmethod
-    def load(export: Path | str) -> "Pipeline":
-        """Read an export.
+    def load(export: Path | str, *, device: str = "cpu") -> "Pipeline":
+        """Read an export; its system and encoders compute on `device`.
 
         Raises:
             ValueError: the folder is no export, or its weights do not fit its configuration.
@@ -119,16 +122,21 @@ class Pipeline:
         module.load_state_dict(load_file(weights[0]), strict=True)
         if not isinstance(module, System):
             raise ValueError(f"{export} holds {kind!r}, which is trained but not sampled from")
-        module.eval()
-        encoders = export / "encoders"
+        module.to(device).eval()
+        folder = export / "encoders"
+        text = load_text_encoder(folder / "text")
+        autoencoders = {name: load_autoencoder(folder / name) for name in ("rgb", "map")}
+        for encoder in (text, *autoencoders.values()):
+            cast(nn.Module, encoder).to(device)
         return Pipeline(
             export=export,
             hash=export_hash(export),
             config=config,
             system=cast(System, module),
-            text=load_text_encoder(encoders / "text"),
-            autoencoders={name: load_autoencoder(encoders / name) for name in ("rgb", "map")},
+            text=text,
+            autoencoders=autoencoders,
             body=load_body(config["body"]),
+            device=device,
         )
 
     @property
@@ -188,9 +196,15 @@ class Pipeline:
             start = start_frame(seed + index, self._start_config())
             batch = self._batch(prompt, start, self.num_frames(duration_s))
             generator = torch.Generator().manual_seed(seed + index)
-            sample = self.decode(self.system.sample(batch, chosen, generator=generator))
+            sample = self.generate(batch, chosen, generator)
             results.append(self._result(sample, prompt, start, seed + index, asked))
         return results
+
+    def generate(self, batch: Batch, options: BaseModel, generator: torch.Generator) -> Sample:
+        """A sample for the batch's conditions, decoded, on the CPU wherever it was computed."""
+        moved = batch.to(self.device)
+        made = self.decode(self.system.sample(moved, options, generator=generator))
+        return made.to("cpu")
 
     def decode(self, sample: Sample) -> Sample:
         """The sample with its latents decoded to pixels, where it carries latents."""
@@ -225,18 +239,23 @@ class Pipeline:
             betas=start.motion.betas[None].float(),
             has_motion=present,
             body_id=self.body.body_id,
-            text=text[:, None].float(),
-            text_mask=mask[:, None],
+            text=text[:, None].float().cpu(),
+            text_mask=mask[:, None].cpu(),
             has_text=present,
             intrinsics=start.view.intrinsics[None, None].float().expand(1, t, 3, 3),
             T_camera_world=start.view.T_camera_world[None, None].float().expand(1, t, 4, 4),
             has_camera=present,
-            latent_rgb=self.autoencoders["rgb"].encode(to_video(start.rgb[None])),
-            latent_map=self.autoencoders["map"].encode(to_video(start.motion_map[None])),
+            latent_rgb=self._encoded("rgb", start.rgb),
+            latent_map=self._encoded("map", start.motion_map),
             has_rgb=present,
             has_map=present,
             noise_key=torch.zeros(1, dtype=torch.int64),
         )
+
+    def _encoded(self, name: str, frame: UInt8[np.ndarray, "h w 3"]) -> Tensor:
+        """Latent of one frame, on the CPU."""
+        video = to_video(frame[None]).to(self.device)
+        return self.autoencoders[name].encode(video).cpu()
 
     def _result(
         self,

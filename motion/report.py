@@ -1,6 +1,7 @@
 """The report of one evaluation: what was measured, on what, with which command."""
 
 import datetime
+import json
 import platform
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,7 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from motion.data.manifest import Manifest
+from motion.data.storage import replacing
 from motion.evaluation import (
     Evaluation,
     EvaluationConfig,
@@ -17,9 +19,10 @@ from motion.evaluation import (
     log_to_run,
     picture_samples,
 )
-from motion.inference import Pipeline
+from motion.inference import Pipeline, export_hash
 from motion.view.curves import History, curves_png
 
+RECORD: Final = "report.json"
 PANELS: Final = {
     "flow loss": ("loss/flow_rgb", "loss/flow_map"),
     "SMPL loss": ("loss/rotation", "loss/vertices", "loss/joints"),
@@ -27,9 +30,27 @@ PANELS: Final = {
 """Training metrics that are drawn, by panel."""
 
 
-def write_report(export: Path, folder: Path, config: EvaluationConfig) -> list[Path]:
-    """Evaluate an export and write report.md, curves.png and samples; the written files."""
-    pipeline = Pipeline.load(export)
+def committed_report(export: Path, folder: Path, config: EvaluationConfig) -> list[Path] | None:
+    """Files of the report in `folder`, if it is whole and of this very export and evaluation."""
+    file = folder / RECORD
+    if not file.is_file():
+        return None
+    record = json.loads(file.read_text())
+    files = [folder / name for name in record["files"]]
+    whole = record["of"] == _identity(export, config) and all(path.is_file() for path in files)
+    return files if whole else None
+
+
+def write_report(
+    export: Path, folder: Path, config: EvaluationConfig, *, device: str = "cpu"
+) -> list[Path]:
+    """Evaluate an export and write report.md, curves.png and samples; the written files.
+
+    report.json, written last, says of which export and evaluation: see `committed_report`.
+    """
+    (folder / RECORD).unlink(missing_ok=True)
+    identity = _identity(export, config)
+    pipeline = Pipeline.load(export, device=device)
     evaluation = evaluate(pipeline, config)
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / "report.md"
@@ -42,7 +63,20 @@ def write_report(export: Path, folder: Path, config: EvaluationConfig) -> list[P
         mlflow.set_tracking_uri(pipeline.config["training"]["mlflow_uri"])
         run_id, step = pipeline.config["training"]["run_id"], int(pipeline.config["step"])
         log_to_run(run_id, step, evaluation.metrics(), written)
+    with replacing(folder / RECORD) as file:
+        record = {"of": identity, "files": [path.name for path in written]}
+        file.write_text(json.dumps(record, indent=2, sort_keys=True))
     return written
+
+
+def _identity(export: Path, config: EvaluationConfig) -> dict[str, Any]:
+    """What decides a report's numbers and pictures."""
+    root = config.root or Path(json.loads((export / "config.json").read_text())["data"]["root"])
+    return {
+        "export": export_hash(export),
+        "dataset": Manifest.load(root).hash,
+        "evaluation": config.model_dump(mode="json", exclude={"root"}),
+    }
 
 
 def render(pipeline: Pipeline, config: EvaluationConfig, evaluation: Evaluation) -> str:

@@ -3,11 +3,12 @@
     ray job submit -- python rayjobs/evaluate.py --export outputs/exports/comovi-tiny-2
 
 Writes report.md, curves.png and samples to `--output`, and metrics and pictures to the export's
-MLflow run.
+MLflow run. A report of the same export and settings that is there already is not made again.
 """
 
 import logging
 from pathlib import Path
+from typing import Annotated
 
 import ray
 import tyro
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from motion import paths
 from motion.evaluation import EvaluationConfig, held_out
 from motion.inference import Pipeline
-from motion.report import write_report
+from motion.report import committed_report, write_report
+from motion.training.validation import in_task
 
 
 class Recipe(BaseModel):
@@ -30,6 +32,8 @@ class Recipe(BaseModel):
     """Where the report goes: a folder named after the export is made in it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """What is evaluated."""
+    num_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs of the evaluation; None takes one where the cluster has one."""
     dry_run: bool = False
     """Check that export, dataset, encoders and number of clips fit; evaluate nothing."""
 
@@ -41,10 +45,12 @@ def main(recipe: Recipe) -> None:
         batch = next(held_out(Pipeline.load(export), recipe.evaluation))
         print(f"{recipe.evaluation.num_clips} clips, the first {batch.size} of them readable")
         return
-    ray.init(logging_level=logging.WARNING)
     folder = recipe.output.expanduser().resolve() / export.name
-    task = ray.remote(write_report)
-    for file in ray.get(task.remote(export, folder, recipe.evaluation)):
+    files = committed_report(export, folder, recipe.evaluation)
+    if files is None:
+        ray.init(logging_level=logging.WARNING)
+        files = in_task(write_report, export, folder, recipe.evaluation, num_gpus=recipe.num_gpus)
+    for file in files:
         print(f"evaluation  {file}")
 
 

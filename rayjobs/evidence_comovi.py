@@ -6,7 +6,6 @@ The recipe of train_comovi.py on more clips and with more steps, then an evaluat
 held-out clips. Below 40 minutes on two CPU cores; what is committed is skipped.
 """
 
-import ray
 import tyro
 from pydantic import BaseModel, ConfigDict
 
@@ -15,7 +14,8 @@ from motion.data.encode import EncodeConfig
 from motion.data.prepare import PrepareConfig
 from motion.evaluation import EvaluationConfig
 from motion.models.comovi.config import CoMoViConfig
-from motion.report import write_report
+from motion.report import committed_report, write_report
+from motion.training.validation import in_task
 from rayjobs import train_comovi
 
 
@@ -61,9 +61,11 @@ def main(config: Evidence) -> None:
     if config.dry_run:
         return
     export = config.training.stage2.export_dir
-    task = ray.remote(write_report)
     folder = paths.outputs() / "evaluation" / export.name
-    for file in ray.get(task.remote(export, folder, config.evaluation)):
+    files = committed_report(export, folder, config.evaluation)
+    if files is None:
+        files = in_task(write_report, export, folder, config.evaluation)
+    for file in files:
         print(f"evidence    {file}")
 
 

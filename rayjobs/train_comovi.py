@@ -1,4 +1,4 @@
-"""Train CoMoVi: data, encoding, stage 1, stage 2, samples.
+"""Train CoMoVi: data, encoding, stage 1, stage 2, evaluation with samples.
 
     ray job submit -- python rayjobs/train_comovi.py                 # embedded data, two CPU cores
     ray job submit -- python rayjobs/train_comovi.py --stage2.steps 2000
@@ -19,8 +19,6 @@ from motion import paths
 from motion.data.encode import EncodeConfig, encode
 from motion.data.encode import describe as describe_encoding
 from motion.data.prepare import PrepareConfig, describe, prepare
-from motion.evaluation import picture_samples
-from motion.inference import Pipeline
 from motion.models.comovi.config import CoMoViConfig
 from motion.training.config import (
     DataConfig,
@@ -30,6 +28,7 @@ from motion.training.config import (
     TrainConfig,
     ValidateConfig,
 )
+from motion.training.dataset import pinned
 from motion.training.launch import run_stages
 
 
@@ -49,12 +48,6 @@ class Recipe(BaseModel):
     `init_from` says otherwise."""
     stage: Literal["all", "1", "2"] = "all"
     """Run both stages, or one."""
-    prompts: tuple[str, ...] = (
-        "a person waves the right hand",
-        "a person kicks with the left leg",
-        "a person does a squat",
-    )
-    """Sampled at the end, to outputs/samples."""
     profile: bool = False
     """Record a torch.profiler window of both stages (steps 20 to 22); see docs/training.md."""
     dry_run: bool = False
@@ -141,11 +134,13 @@ def main(recipe: Recipe) -> None:
         if recipe.prepare is not None:
             prepare(recipe.prepare)
         encode(recipe.encode)
+        stage1, stage2 = pinned(stage1), pinned(stage2)
     stages = {"1": [stage1], "2": [stage2], "all": [stage1, stage2]}[recipe.stage]
     exports = run_stages(stages, dry_run=recipe.dry_run)
     if not recipe.dry_run:
-        pipeline = Pipeline.load(exports[-1])
-        for file in picture_samples(pipeline, recipe.prompts, paths.samples() / exports[-1].name):
+        # The evaluation of an export samples its prompts.
+        folder = paths.evaluation_samples(exports[-1], stages[-1].steps)
+        for file in sorted(folder.glob("*")):
             print(f"sample      {file}")
 
 

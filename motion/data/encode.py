@@ -15,6 +15,7 @@ import ray
 import ray.data
 from pydantic import BaseModel, ConfigDict, Field
 
+from motion.data.claim import require_same
 from motion.data.console import quiet, report
 from motion.data.fitting import (
     EncoderChoice,
@@ -160,13 +161,8 @@ def _is_begun(root: Path, described: Mapping[str, Any]) -> bool:
     state = root / _STATE_FILE
     if not state.is_file():
         return False
-    found, expected = json.loads(state.read_text()), json.loads(json.dumps(described))
-    if found != expected:
-        changed = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
-        raise ValueError(
-            f"{root} holds a data set encoded with other {', '.join(changed)}: choose another "
-            "root, or delete this one"
-        )
+    found = json.loads(state.read_text())
+    require_same(found, described, place=root, what="an encoded data set", other="root")
     return True
 
 

@@ -201,7 +201,7 @@ def write_dataset(
     root = Path(root)
     rows: list[ManifestRow] = []
     for path in sorted(files):
-        _check_encoders(path, encoders or {})
+        require_encoders(path, encoders or {})
         rows.extend(scan_shard(root, path))
     rows.sort(key=lambda row: row.clip_id)
     doubled = [a.clip_id for a, b in pairwise(rows) if a.clip_id == b.clip_id]
@@ -216,7 +216,12 @@ def write_dataset(
     return manifest
 
 
-def _check_encoders(path: Path, encoders: Mapping[str, Any]) -> None:
+def require_encoders(path: Path, encoders: Mapping[str, Any]) -> None:
+    """Check that a shard was written by these encoders.
+
+    Raises:
+        ValueError: by others, it is no shard, or one of another schema version.
+    """
     with open_shard(path) as file:
         metadata: Mapping[bytes, bytes] = file.schema_arrow.metadata or {}
     found = json.loads(metadata.get(ENCODERS_KEY.encode(), b"{}"))

@@ -15,6 +15,7 @@ import ray
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion.body import load_body
+from motion.data.claim import require_same
 from motion.data.console import quiet, report
 from motion.data.manifest import read_commit, write_dataset
 from motion.data.procedural import (
@@ -109,7 +110,7 @@ def prepare(config: PrepareConfig) -> Path:
     if found is None:
         _claim(root, identity)
     else:
-        _require_same(root, found, identity)
+        require_same(found, identity, place=root, what="a data set", other="root")
     if read_commit(root) is not None:
         return root
     shards = plan_shards(config)
@@ -136,22 +137,6 @@ def _claim(root: Path, identity: dict[str, Any]) -> None:
     """Tie an unfinished root to one config, so that a restart never mixes two."""
     with replacing(root / PLAN_FILE) as temporary:
         temporary.write_text(json.dumps(identity, indent=2, sort_keys=True) + "\n")
-
-
-def _require_same(root: Path, found: dict[str, Any], identity: dict[str, Any]) -> None:
-    expected = json.loads(json.dumps(identity))
-    if found == expected:
-        return
-    names = sorted(set(found) | set(expected))
-    different = {
-        name: (found.get(name), expected.get(name))
-        for name in names
-        if found.get(name) != expected.get(name)
-    }
-    raise ValueError(
-        f"{root} holds a dataset of another config (there, here): {different}. "
-        "Give another --root, or delete this one first"
-    )
 
 
 def _is_complete(root: Path, shard: ShardPlan) -> bool:
@@ -207,7 +192,7 @@ def describe(config: PrepareConfig) -> str:
     clip, root = config.clip, config.root.expanduser().absolute()
     found = _stored(root)
     if found is not None:
-        _require_same(root, found, config.identity)
+        require_same(found, config.identity, place=root, what="a data set", other="root")
     done = sum(_is_complete(root, shard) for shard in shards)
     state = "committed" if read_commit(root) is not None else f"{done} of them written"
     return (

@@ -7,7 +7,7 @@ gathers them in submodule hooks and sampling does not pass through the outermost
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -32,6 +32,11 @@ class Sample:
     rgb: Float[Tensor, "b 3 t h w"] | None = None
     """Decoded video in [-1, 1]; `motion.inference` fills it from the latents."""
     motion_map: Float[Tensor, "b 3 t h w"] | None = None
+
+    def to(self, device: torch.device | str) -> "Sample":
+        """The same sample with every tensor on a device."""
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        return replace(self, **{name: part.to(device) for name, part in parts.items()})
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from pydantic import (
 from torch import nn
 
 from motion import models, paths
+from motion.data.claim import flatten
 from motion.data.pipeline import StreamConfig
 
 
@@ -58,7 +59,9 @@ class DataConfig(_Frozen):
     split: Literal["train", "validation", "test"] = "train"
     """Which clips are trained on."""
     encoders: dict[str, str] = Field(default_factory=dict)
-    """Expected content hash per encoder ("text", "video"); training refuses other ones."""
+    """Expected content hash per encoder ("text", "rgb", "map"); training refuses other ones, at
+    the start and whenever workers start again. Recipes fill it from the encoding that they ran
+    (`motion.training.dataset.pinned`)."""
     stream: StreamConfig = StreamConfig()
     """How a worker reads its share: through Ray Data or by itself, how far ahead ..."""
 
@@ -99,13 +102,15 @@ class ValidateConfig(_Frozen):
     """Evaluate exports in a separate Ray task, in the same MLflow run."""
 
     function: str
-    """`module:function`, called as function(export_dir, run_id=..., step=..., **arguments)."""
+    """`module:function`, called as function(export_dir, run_id=..., step=..., device=...,
+    **arguments)."""
     every: Count = 1
-    """Evaluate after this many checkpoints; the last checkpoint is always evaluated."""
+    """Evaluate after this many checkpoints; the final export is always evaluated."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Further keyword arguments of the function; JSON values."""
-    num_gpus: Annotated[float, Field(ge=0)] = 0
-    """GPUs that the task reserves beside the workers."""
+    num_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs that the task reserves beside the workers; None takes one where the cluster has one
+    to spare. The final evaluation comes after the workers and may have theirs."""
 
     @field_validator("function")
     @classmethod
@@ -155,7 +160,7 @@ class TrainConfig(_Frozen):
     """Ray Train workers: one per GPU, or CPU processes."""
     use_gpu: bool = False
     """One GPU per worker with NCCL, otherwise CPU with gloo."""
-    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     """CPUs that a worker reserves; the pipeline needs CPUs that no worker reserves."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO: 0 replicates, 1 shards optimizer state, 2 gradients too, 3 weights too."""
@@ -234,6 +239,12 @@ class TrainConfig(_Frozen):
         return self.micro_batch * self.accumulation * self.num_workers
 
     @property
+    def validates_on_the_way(self) -> bool:
+        """Whether evaluations run beside the workers, before the last step."""
+        check = self.validate_with
+        return check is not None and check.every * self.checkpoint_every < self.steps
+
+    @property
     def run_dir(self) -> Path:
         """Checkpoints, records and logs of this run."""
         return self.storage / "runs" / self.name
@@ -261,21 +272,11 @@ class TrainConfig(_Frozen):
         """
         fields = self.model_dump(mode="json", exclude=set(EXECUTION_FIELDS))
         fields["data"]["root"] = dataset_hash or fields["data"]["root"]
+        del fields["data"]["encoders"]  # a check; the dataset's hash holds what was found
         fields["data"]["stream"] = {"captions": self.data.stream.captions}  # the rest is speed
         if init_hash:
             fields["init_from"]["export"] = init_hash
         return flatten({**fields, "global_batch": self.global_batch})
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dict -> one level with dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(cast("dict[str, Any]", value), f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def identity_hash(identity: dict[str, Any]) -> str:

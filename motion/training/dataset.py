@@ -6,7 +6,7 @@ from typing import Any
 
 from motion.batch import Batch
 from motion.data.fitting import map_mode
-from motion.data.manifest import Manifest, ManifestRow
+from motion.data.manifest import Manifest, ManifestRow, require_encoders
 from motion.data.pipeline import stream
 from motion.data.plan import ClipRef, Plan
 from motion.data.schema import SCHEMA_VERSION
@@ -26,6 +26,7 @@ def facts(config: TrainConfig) -> dict[str, Any]:
     rows = manifest.select(config.data.split)
     _check_flagged(config, rows)
     _check_encoders(config, manifest)
+    _check_shards(manifest, rows)
     _check_columns(config, rows)
     first = rows[0]
     fields = ["fps", "body_id", "video_size"]
@@ -63,15 +64,35 @@ def _check_flagged(config: TrainConfig, rows: list[ManifestRow]) -> None:
         )
 
 
+def encoder_hashes(manifest: Manifest) -> dict[str, str]:
+    """Content hash by encoder of an encoded dataset."""
+    return {kind: str(found["hash"]) for kind, found in manifest.encoders.items()}
+
+
+def pinned(config: TrainConfig) -> TrainConfig:
+    """The training tied to the encoders of its dataset as it lies there now.
+
+    A hash that the config names already stays, and is checked like the others.
+    """
+    found = encoder_hashes(Manifest.load(config.data.root))
+    encoders = {"encoders": {**found, **config.data.encoders}}
+    return config.model_copy(update={"data": config.data.model_copy(update=encoders)})
+
+
 def _check_encoders(config: TrainConfig, manifest: Manifest) -> None:
+    hashes = encoder_hashes(manifest)
     for kind, expected in config.data.encoders.items():
-        found = manifest.encoders.get(kind)
-        value = found.get("hash") if isinstance(found, dict) else found
-        if value != expected:
+        if hashes.get(kind) != expected:
             raise ValueError(
-                f"{config.data.root} was encoded with {kind} encoder {value}, the config expects "
-                f"{expected}: encode the data again, or correct data.encoders"
+                f"{config.data.root} was encoded with {kind} encoder {hashes.get(kind)}, the "
+                f"config expects {expected}: encode the data again, or correct data.encoders"
             )
+
+
+def _check_shards(manifest: Manifest, rows: list[ManifestRow]) -> None:
+    """A shard may have been written anew since the commit: by other code or other encoders."""
+    for file in sorted({row.file for row in rows}):
+        require_encoders(manifest.root / file, manifest.encoders)
 
 
 def _check_columns(config: TrainConfig, rows: list[ManifestRow]) -> None:
@@ -86,9 +107,10 @@ def _check_columns(config: TrainConfig, rows: list[ManifestRow]) -> None:
 
 def plan_of(config: TrainConfig) -> Plan:
     """The order of the data."""
-    rows = Manifest.load(config.data.root).select(config.data.split)
+    manifest = Manifest.load(config.data.root)
+    _check_encoders(config, manifest)  # it may have been encoded anew since the driver looked
     return Plan(
-        [ClipRef.of(row) for row in rows],
+        [ClipRef.of(row) for row in manifest.select(config.data.split)],
         seed=config.seed,
         micro_batch=config.micro_batch,
         accumulation=config.accumulation,

@@ -20,14 +20,25 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from motion.data.claim import require_same
 from motion.data.console import quiet_process
 from motion.data.manifest import read_commit
-from motion.training import console, dataset, export, lock, preflight, restore, tracking
+from motion.data.room import cluster_nodes
+from motion.training import (
+    console,
+    dataset,
+    export,
+    lock,
+    preflight,
+    restore,
+    tracking,
+    validation,
+)
 from motion.training.config import TrainConfig, identity_hash
 from motion.training.engine import count_parameters
 from motion.training.loop import FAILURE_FILE, Job, OpenBatches, train_loop
 from motion.training.step import NonFiniteLossError
-from motion.training.validation import settings_of, validate
+from motion.training.validation import EvaluationFailedError
 
 RUN_FILE = "run.json"
 _START_TIMEOUT_S = "600"
@@ -42,7 +53,7 @@ def fit(
 ) -> Path:
     """Train, continuing an earlier start of the same name, and return the export.
 
-    Returns at once when the export is committed with the same identity.
+    Returns at once when the export is committed with the same identity and evaluated.
 
     Args:
         config: the training.
@@ -54,6 +65,7 @@ def fit(
         ValueError: the config does not fit data, cluster, storage or an earlier run of its name.
         RuntimeError: another driver trains under this name.
         NonFiniteLossError: the loss became NaN or infinite.
+        EvaluationFailedError: the export is committed, but its evaluation failed.
         ray.train.WorkerGroupError: workers died more often than `max_failures`.
     """
     if not ray.is_initialized():
@@ -72,15 +84,20 @@ def _dry_run(config: TrainConfig, open_batches: OpenBatches, pending: frozenset[
         print(_table(config, _preflight(config, None, pending)))
         return
     data, identity = _identified(config)
-    if not _committed(config, identity):
+    if _committed(config, identity) is None:
         _earlier(config, identity)
         checks = _preflight(config, data, pending)
         print(_table(config, {**checks, "one batch": preflight.trial(config, open_batches)}))
 
 
 def _train(config: TrainConfig, open_batches: OpenBatches) -> None:
+    """Train where there is no export yet, evaluate where that was not done yet."""
     data, identity = _identified(config)
-    if _committed(config, identity):
+    done = _committed(config, identity)
+    if done is not None:
+        run_id = tracking.existing_run(config, done["training"]["run_id"])
+        with tracking.closing(config, run_id):
+            _evaluate(config, run_id)
         return
     earlier = _earlier(config, identity)
     checks = _preflight(config, data, frozenset())
@@ -88,8 +105,17 @@ def _train(config: TrainConfig, open_batches: OpenBatches) -> None:
     facts = {"parameters": checks["parameters"], "dataset": checks["dataset"]}
     facts |= {"mlflow run": job.run_id, "dashboard": _dashboard()}
     console.say(config.run_dir, console.banner(config, facts))
-    _run(config, job, open_batches)
+    with tracking.closing(config, job.run_id):
+        _run(config, job, open_batches)
+        _evaluate(config, job.run_id)
     console.say(config.run_dir, console.summary(config, job.began_s))
+
+
+def _evaluate(config: TrainConfig, run_id: str) -> None:
+    """Evaluate the committed export, unless the same evaluation is complete."""
+    if not validation.evaluated(config):
+        preflight.check_validation(config)
+        validation.evaluate_final(config, run_id)
 
 
 def _identified(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,14 +124,15 @@ def _identified(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     return data, config.identity(dataset_hash=data["hash"], init_hash=_init_hash(config))
 
 
-def _committed(config: TrainConfig, identity: Mapping[str, Any]) -> bool:
-    """Whether this very training has its export already."""
+def _committed(config: TrainConfig, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """config.json of the export, where this very training has one already."""
     done = export.committed(config.export_dir)
     if done is None:
-        return False
+        return None
     _require_same(done["training"]["identity"], identity, config.export_dir)
-    print(f"{config.name}: {config.export_dir} is already committed; nothing to do", flush=True)
-    return True
+    left = "nothing to do" if validation.evaluated(config) else "its evaluation is left to do"
+    print(f"{config.name}: {config.export_dir} is already committed; {left}", flush=True)
+    return done
 
 
 def _earlier(config: TrainConfig, identity: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -118,6 +145,10 @@ def _earlier(config: TrainConfig, identity: Mapping[str, Any]) -> dict[str, Any]
     return earlier
 
 
+def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], place: Path) -> None:
+    require_same(before, now, place=place, what="a training of this name", other="name")
+
+
 def _dashboard() -> str:
     """Address of the cluster's dashboard."""
     url = ray.init(ignore_reinit_error=True, logging_level=logging.WARNING).dashboard_url
@@ -127,10 +158,22 @@ def _dashboard() -> str:
 def run_stages(stages: Sequence[TrainConfig], *, dry_run: bool = False) -> list[Path]:
     """Run a recipe's trainings in order.
 
-    Stages whose export is committed are skipped, so a recipe is simply started again.
+    Stages whose export is committed are skipped, so a recipe is simply started again. A failing
+    evaluation does not keep the stages after it from training.
+
+    Raises:
+        EvaluationFailedError: an evaluation failed; all stages are trained and exported.
     """
     pending = frozenset(stage.export_dir for stage in stages) if dry_run else frozenset[Path]()
-    return [fit(stage, dry_run=dry_run, pending=pending) for stage in stages]
+    failed: list[str] = []
+    for stage in stages:
+        try:
+            fit(stage, dry_run=dry_run, pending=pending)
+        except EvaluationFailedError as error:
+            failed.append(str(error))
+    if failed:
+        raise EvaluationFailedError("\n".join(failed))
+    return [stage.export_dir for stage in stages]
 
 
 def _init_hash(config: TrainConfig) -> str:
@@ -139,18 +182,6 @@ def _init_hash(config: TrainConfig) -> str:
         return ""
     description = export.committed(config.init_from.export)
     return "" if description is None else str(description["training"]["hash"])
-
-
-def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], place: Path) -> None:
-    """Refuse to mix two trainings under one name."""
-    names = sorted(set(before) | set(now))
-    changed = [name for name in names if before.get(name) != now.get(name)]
-    if changed:
-        listed = "".join(f"\n  {n}: {before.get(n)!r} there, {now.get(n)!r} now" for n in changed)
-        raise ValueError(
-            f"{place} holds a training of this name with another config:{listed}\n"
-            "Choose another name, restore these fields, or delete that folder"
-        )
 
 
 def _preflight(
@@ -163,7 +194,7 @@ def _preflight(
     total, trainable = count_parameters(config)
     state = preflight.model_state_gib(config, total, trainable)
     return {
-        "resources": preflight.check_resources(config, preflight.cluster_nodes()),
+        "resources": preflight.check_resources(config, cluster_nodes()),
         "storage": preflight.check_storage(config, trainable),
         "weights": preflight.check_init(config, pending, {} if data is None else data["encoders"]),
         "validation": preflight.check_validation(config),
@@ -198,33 +229,38 @@ def _open_job(
 
 
 def _run(config: TrainConfig, job: Job, open_batches: OpenBatches) -> None:
-    """Run the workers to the end, and close the MLflow run with what became of it."""
+    """Run the workers to the end."""
     restore.repair_snapshot(
         config.run_dir, partial(console.record_event, config.run_dir, "checkpoint")
     )
     failure = config.run_dir / FAILURE_FILE
     failure.unlink(missing_ok=True)
-    ok = False
-    try:
-        _trainer(config, job, open_batches).fit()
-        if failure.is_file():
-            raise NonFiniteLossError(json.loads(failure.read_text())["text"])
-        ok = True
-    finally:
-        tracking.close_run(config, job.run_id, ok=ok)
+    _trainer(config, job, open_batches).fit()
+    if failure.is_file():
+        raise NonFiniteLossError(json.loads(failure.read_text())["text"])
+
+
+def _validation(config: TrainConfig, job: Job) -> ValidationConfig | None:
+    """Evaluation of exports on the way, beside the workers."""
+    if config.validate_with is None or not config.validates_on_the_way:
+        return None
+    resources = validation.task_resources(
+        config.validate_with.num_gpus,
+        cluster_nodes(),
+        taken=float(config.num_workers * config.use_gpu),
+    )
+    settings = validation.settings_of(config, job.run_id, validation.device_of(resources))
+    return ValidationConfig(
+        fn=validation.validate,
+        task_config=ValidationTaskConfig(fn_kwargs=settings),
+        ray_remote_kwargs=resources,
+    )
 
 
 def _trainer(config: TrainConfig, job: Job, open_batches: OpenBatches) -> TorchTrainer:
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_TIMEOUT_S)
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it shows every print twice
     environment = {} if config.use_gpu else {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-    validation = None
-    if config.validate_with is not None:
-        validation = ValidationConfig(
-            fn=validate,
-            task_config=ValidationTaskConfig(fn_kwargs=settings_of(config, job.run_id)),
-            ray_remote_kwargs={"num_cpus": 1, "num_gpus": config.validate_with.num_gpus},
-        )
     return TorchTrainer(
         train_loop,
         train_loop_config={"config": config, "job": job, "open_batches": open_batches},
@@ -245,5 +281,5 @@ def _trainer(config: TrainConfig, job: Job, open_batches: OpenBatches) -> TorchT
             worker_runtime_env={"env_vars": environment},
             logging_config=LoggingConfig("WARNING"),
         ),
-        validation_config=validation,
+        validation_config=_validation(config, job),
     )

@@ -32,6 +32,7 @@ from motion.training.recorder import Profiler, Recorder
 from motion.training.shards import MovingAverage, fragments, full_state
 from motion.training.step import NonFiniteLossError, StepResult, run_step
 from motion.training.tracking import Tracker
+from motion.training.validation import on_the_way
 
 OpenBatches = Callable[[TrainConfig, int, int], Iterator[Batch]]
 """(config, rank, start step) -> that rank's micro-batches from the step to the last."""
@@ -222,13 +223,11 @@ def _export(
 ) -> dict[str, Any] | None:
     """Write the final export, or one to validate; arguments of its validation, None if not due."""
     last = completed == config.steps
-    every = config.validate_with.every * config.checkpoint_every if config.validate_with else 0
-    due = every > 0 and (last or completed % every == 0)
+    check = config.validate_with
+    due = check is not None and completed % (check.every * config.checkpoint_every) == 0
     if not (last or due):
         return None
-    # The last part is the name in both cases: an evaluation files its pictures under it.
-    temporary = config.run_dir / "exports" / f"step_{completed:08d}" / config.name
-    target = config.export_dir if last else temporary
+    target = config.export_dir if last else on_the_way(config, completed)
     states = full_state(engine, average)
     if dist.get_rank() == 0:
         description = export.describe(
@@ -241,7 +240,8 @@ def _export(
         )
         export.write(target, description, states, data_root=config.data.root, git=job.git)
     dist.barrier()
-    return {"export_dir": str(target), "step": completed, "temporary": not last} if due else None
+    # `fit` evaluates the final export when the workers have ended.
+    return None if last else {"export_dir": str(target), "step": completed}
 
 
 def train_loop(settings: dict[str, Any]) -> None:

@@ -3,31 +3,26 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 
 from motion.batch import Batch
+from motion.data.room import Nodes, require_room
 from motion.training import export
 from motion.training.config import TrainConfig
 from motion.training.engine import build_module, count_parameters
 from motion.training.loop import OpenBatches
-from motion.training.validation import load_function
+from motion.training.validation import load_function, task_resources
 
 _TRIAL_PARAMETERS = 20_000_000
 """Up to this size, a dry run computes the loss of one batch on the CPU."""
 
 
-def cluster_nodes() -> list[dict[str, float]]:
-    """Resources of every living node."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def check_resources(config: TrainConfig, nodes: Sequence[Mapping[str, float]]) -> str:
-    """Can the cluster ever hold the workers?
+def check_resources(config: TrainConfig, nodes: Nodes) -> str:
+    """Can the cluster ever hold workers, data pipeline and evaluation?
 
     Ray Train retries an infeasible request for ever, so it is refused here.
 
@@ -37,34 +32,26 @@ def check_resources(config: TrainConfig, nodes: Sequence[Mapping[str, float]]) -
     Raises:
         ValueError: it cannot; the message says how many workers fit.
     """
-    per_worker = {"CPU": config.cpus_per_worker} | ({"GPU": 1.0} if config.use_gpu else {})
-    fitting = sum(
-        min(int(node.get(name, 0.0) // need) for name, need in per_worker.items()) for node in nodes
+    gpus = float(config.use_gpu)
+    how = (
+        f"Lower num_workers (raise accumulation to keep the global batch of {config.global_batch}) "
+        "or cpus_per_worker"
     )
-    total = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
-    request = " + ".join(f"{need:g} {name}" for name, need in per_worker.items())
-    cluster = f"{len(nodes)} nodes, {total['CPU']:g} CPU, {total['GPU']:g} GPU"
-    if fitting < config.num_workers:
+    each = {"CPU": config.cpus_per_worker, "GPU": gpus}
+    line = require_room(config.num_workers, each, nodes, what="workers", how=how)
+    cpus = sum(node.get("CPU", 0.0) for node in nodes)
+    taken = config.num_workers * config.cpus_per_worker
+    needed = int(config.data.stream.use_ray) + int(config.validates_on_the_way)
+    if cpus - taken < needed:
         raise ValueError(
-            f"{config.num_workers} workers of {request} do not fit this cluster ({cluster}): "
-            f"{fitting} do. Lower num_workers (raise accumulation to keep the global batch of "
-            f"{config.global_batch}), lower cpus_per_worker, or add nodes"
+            f"the workers take {taken:g} of {cpus:g} CPUs and leave {cpus - taken:g}; the data "
+            f"pipeline and the evaluation beside them need {needed}. Lower cpus_per_worker or "
+            "num_workers, or set data.stream.use_ray=False"
         )
-    spare = total["CPU"] - config.num_workers * config.cpus_per_worker
-    needed = int(config.data.stream.use_ray) + int(config.validate_with is not None)
-    if spare < needed:
-        raise ValueError(
-            f"the workers take {config.num_workers * config.cpus_per_worker:g} of "
-            f"{total['CPU']:g} CPUs and leave {spare:g}; the data pipeline and the validation need "
-            f"{needed}. Lower cpus_per_worker or num_workers, or set data.stream.use_ray=False"
-        )
-    spare_gpus = total["GPU"] - config.num_workers * int(config.use_gpu)
-    if config.validate_with is not None and config.validate_with.num_gpus > spare_gpus:
-        raise ValueError(
-            f"validation asks for {config.validate_with.num_gpus:g} GPUs beside the workers, the "
-            f"cluster has {spare_gpus:g} left: lower validate_with.num_gpus or num_workers"
-        )
-    return f"{config.num_workers} x ({request}) of {cluster}"
+    if config.validate_with is not None:
+        held = config.num_workers * gpus if config.validates_on_the_way else 0.0
+        task_resources(config.validate_with.num_gpus, nodes, taken=held)
+    return line
 
 
 def check_storage(config: TrainConfig, trainable: int) -> str:

@@ -7,7 +7,8 @@ end a training: the loss of a record is announced on the console and the trainin
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from motion.data.claim import flatten
 from motion.training import console
-from motion.training.config import TrainConfig, flatten
+from motion.training.config import TrainConfig
 
 _MAX_PARAM = 500
 
@@ -77,10 +79,27 @@ def _artifacts(config: TrainConfig) -> str | None:
     return None
 
 
-def close_run(config: TrainConfig, run_id: str, *, ok: bool) -> None:
-    """Mark the run as finished or failed."""
-    client = MlflowClient(tracking_uri=config.mlflow_uri)
-    client.set_terminated(run_id, status="FINISHED" if ok else "FAILED")
+def existing_run(config: TrainConfig, run_id: str) -> str:
+    """The run id of an earlier training; empty where its run was deleted since."""
+    if run_id and _exists(MlflowClient(tracking_uri=config.mlflow_uri), run_id):
+        return run_id
+    return ""
+
+
+@contextmanager
+def closing(config: TrainConfig, run_id: str) -> Generator[None]:
+    """Mark the run after the block as finished, or as failed where the block raised.
+
+    A run that is finished already keeps its end; an empty run id is no run.
+    """
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    finally:
+        client = MlflowClient(tracking_uri=config.mlflow_uri)
+        if run_id and client.get_run(run_id).info.status != status:
+            client.set_terminated(run_id, status=status)
 
 
 class Tracker:

@@ -137,7 +137,10 @@ def test_finished_data_set_is_returned_and_another_config_is_refused(
     assert encode(config(raw, encoded, actors=3)) == encoded
     other = config(raw, encoded, video=PatchAutoencoderConfig(spatial_stride=16))
     for run in (encode, describe):
-        with pytest.raises(ValueError, match="encoded with other video"):
+        with pytest.raises(
+            ValueError,
+            match=r"another config:\n  video.spatial_stride: 8 there, 16 now\nChoose another root",
+        ):
             run(other)
     assert "committed" in describe(config(raw, encoded))
 

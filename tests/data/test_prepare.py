@@ -73,7 +73,9 @@ def test_another_config_is_refused(tmp_path: Path) -> None:
     config = _config(root)
     prepare(config)
     for run in (prepare, describe):
-        with pytest.raises(ValueError, match=r"another config.*num_train.*another --root"):
+        with pytest.raises(
+            ValueError, match=r"another config:\n  num_train: 5 there, 6 now\nChoose another root"
+        ):
             run(_config(root, num_train=6))
     (root / "dataset.json").unlink()
     for run in (prepare, describe):

@@ -2,21 +2,27 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import ray
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 from training_direct import records, run
 from training_toy import ToyConfig, batches, toy_train_config, write_toy_dataset
 
 from motion.data.pipeline import StreamConfig
-from motion.training.config import OptimizerConfig, TrainConfig
+from motion.training import export
+from motion.training.config import OptimizerConfig, TrainConfig, ValidateConfig
 from motion.training.console import read_events
 from motion.training.dataset import plan_of
 from motion.training.launch import fit
 from motion.training.restore import SNAPSHOT
 from motion.training.step import NonFiniteLossError
+from motion.training.validation import EvaluationFailedError
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +78,73 @@ def test_death_damage_and_reruns_leave_no_trace_in_the_results(
     assert len(_runs(config)) == 1, "one MLflow run per training"
     snapshot = json.loads((config.run_dir / SNAPSHOT).read_text())
     assert snapshot["latest_checkpoint_result"]["checkpoint_dir_name"].endswith("16_003")
+
+
+DRIVER = """
+import sys
+import ray
+from pathlib import Path
+import training_toy
+from motion.training.config import TrainConfig
+from motion.training.launch import fit
+ray.init(address=sys.argv[1], log_to_driver=False)
+fit(TrainConfig.model_validate_json(sys.stdin.read()), open_batches=training_toy.batches)
+"""
+
+
+def test_an_interrupted_or_failed_evaluation_is_made_up_for_once(
+    ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_toy_dataset(tmp_path / "data")
+    trouble = tmp_path / "trouble"
+    config = toy_train_config(
+        tmp_path,
+        steps=4,
+        num_workers=1,
+        accumulation=4,
+        validate_with={
+            "function": "training_toy:evaluate",
+            "arguments": {"trouble": str(trouble)},
+        },
+    )
+    assert not config.validates_on_the_way
+    trouble.write_text("wait")
+    address = ray.get_runtime_context().gcs_address
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER, address], stdin=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stdin is not None
+        driver.stdin.write(config.model_dump_json())
+        driver.stdin.close()
+        while trouble.exists():  # until the evaluation runs
+            assert driver.poll() is None
+            time.sleep(0.1)
+        driver.kill()
+    assert export.committed(config.export_dir) is not None
+    (run_id,) = _runs(config)
+    assert _status(config, run_id) == "RUNNING"
+
+    trouble.write_text("raise")
+    with pytest.raises(EvaluationFailedError, match=r"its evaluation failed .*trouble was asked"):
+        fit(config, open_batches=batches)
+    assert "its evaluation is left to do" in capsys.readouterr().out
+    assert _status(config, run_id) == "FAILED"
+    assert fit(config, open_batches=batches) == config.export_dir
+    assert _status(config, run_id) == "FINISHED"
+    assert _runs(config) == [run_id]
+    assert (config.run_dir / "attempts").read_text() == "1", "nothing was trained again"
+    fit(config, open_batches=batches)
+    client = MlflowClient(tracking_uri=config.mlflow_uri)
+    assert len(client.get_metric_history(run_id, "toy_norm")) == 1, "it is not repeated"
+    other = {"function": "training_toy:evaluate", "arguments": {"scale": 3.0}}
+    changed = ValidateConfig.model_validate(other)
+    fit(config.model_copy(update={"validate_with": changed}), open_batches=batches)
+    first, second = (m.value for m in client.get_metric_history(run_id, "toy_norm"))
+    assert second == pytest.approx(3 * first)
+
+
+def _status(config: TrainConfig, run_id: str) -> str:
+    return MlflowClient(tracking_uri=config.mlflow_uri).get_run(run_id).info.status
 
 
 def _runs(config: TrainConfig) -> list[str]:

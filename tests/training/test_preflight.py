@@ -1,11 +1,13 @@
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
 from training_toy import ToyConfig, batches, toy_train_config, write_toy_dataset
 
-from motion.training import console, dataset, export, preflight
+from motion.data.storage import write_shard
+from motion.training import console, dataset, export, preflight, validation
 from motion.training.config import DataConfig, InitConfig, TrainConfig, ValidateConfig
 from motion.training.tracking import Tracker, git_state
 
@@ -17,14 +19,33 @@ def test_infeasible_requests_are_refused_with_what_would_fit(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"4 workers of 3 CPU do not fit .*8 CPU.*: 2 do\. Lower"):
         preflight.check_resources(config, [NODE, NODE])
     assert "4 x (3 CPU) of 5 nodes" in preflight.check_resources(config, [NODE] * 5)
-    gpus = config.model_copy(update={"use_gpu": True, "cpus_per_worker": 1})
+    gpus = config.model_copy(update={"use_gpu": True, "cpus_per_worker": 1.0})
     assert preflight.check_resources(gpus, [NODE, NODE])
     with pytest.raises(ValueError, match="3 do"):
         preflight.check_resources(gpus, [NODE, {"CPU": 4.0, "GPU": 1.0}])
     check = ValidateConfig(function="training_toy:evaluate", num_gpus=1)
     validated = gpus.model_copy(update={"validate_with": check})
-    with pytest.raises(ValueError, match="validation asks for 1 GPUs beside the workers"):
+    assert validated.validates_on_the_way
+    with pytest.raises(ValueError, match="asks for 1 GPUs, the cluster has 0 left"):
         preflight.check_resources(validated, [NODE, NODE])
+
+
+def test_an_evaluation_takes_the_gpu_that_is_left(tmp_path: Path) -> None:
+    """Chosen from config and cluster: on the way beside the workers, at the end with theirs."""
+    config = toy_train_config(
+        tmp_path, use_gpu=True, num_workers=2, validate_with={"function": "training_toy:evaluate"}
+    )
+    assert preflight.check_resources(config, [NODE])
+    on_the_way = validation.task_resources(None, [NODE], taken=2.0)
+    assert (on_the_way["num_gpus"], validation.device_of(on_the_way)) == (0, "cpu")
+    at_the_end = validation.task_resources(None, [NODE])
+    assert (at_the_end["num_gpus"], validation.device_of(at_the_end)) == (1, "cuda")
+    asked = {"function": "training_toy:evaluate", "num_gpus": 1, "every": 3}
+    last_only = config.model_copy(update={"validate_with": ValidateConfig.model_validate(asked)})
+    assert not last_only.validates_on_the_way
+    assert preflight.check_resources(last_only, [NODE])
+    with pytest.raises(ValueError, match=r"1 evaluation of 1 CPU do not fit"):
+        validation.task_resources(0.0, [{"CPU": 0.5}])
 
 
 def test_workers_must_leave_cpus_to_the_pipeline(tmp_path: Path) -> None:
@@ -79,6 +100,11 @@ def test_dataset_facts_and_refusals(tmp_path: Path) -> None:
 
     assert facts["map_mode"] == "flat"
     refused("text encoder abc, the config expects abd", encoders={"text": "abd"})
+    assert dataset.pinned(config).data.encoders == {"text": "abc"}
+    pinned = config.data.model_copy(update={"encoders": {"text": "abd"}})
+    other = dataset.pinned(config.model_copy(update={"data": pinned}))
+    with pytest.raises(ValueError, match="text encoder abc, the config expects abd"):
+        next(dataset.stream_batches(other, 0, 0))  # as workers do that start again
     refused(r"no clip of .* has the columns \['latent_rgb'\]", columns=("latent_rgb",))
     refused("no clip of split 'test'", split="test")
     refused("holds no committed dataset", root=tmp_path / "elsewhere")
@@ -87,6 +113,23 @@ def test_dataset_facts_and_refusals(tmp_path: Path) -> None:
         r"1 of 20 clips .* are flagged \(CC-BY-NC-4.0\), e.g. clip007.*forbids an export",
         root=tmp_path / "flagged",
     )
+
+
+def test_shards_of_other_encoders_or_schema_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written anew after the commit, so that the manifest knows nothing of it."""
+    config = toy_train_config(tmp_path)
+    write_toy_dataset(tmp_path / "data")
+    shard = tmp_path / "data" / "shards" / "0.parquet"
+    rows = pq.read_table(shard).to_pylist()
+    write_shard(shard, rows, row_group_size=4, encoders={"text": {"id": "words", "hash": "new"}})
+    with pytest.raises(ValueError, match=r"made by encoders .*'new'.*encode again"):
+        dataset.facts(config)
+    monkeypatch.setattr("motion.data.schema.SCHEMA_VERSION", "0")
+    write_shard(shard, rows, row_group_size=4, encoders={"text": {"id": "words", "hash": "abc"}})
+    with pytest.raises(ValueError, match=r"schema version 0, this code reads .*prepare"):
+        dataset.facts(config)
 
 
 def test_a_real_stream_feeds_the_toy(tmp_path: Path) -> None:
