@@ -66,7 +66,7 @@ def _root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d d"]:
 
 
 def frechet_distance(
-    real: Gaussian | Float[Tensor, "n d"], generated: Gaussian | Float[Tensor, "m d"]
+    real: Gaussian | Float[Tensor, "n d"], generated: Gaussian | Float[Tensor, "m e"]
 ) -> float:
     """Squared Fréchet distance of the Gaussians of two sets (FID), sum of squared units.
 
@@ -240,7 +240,8 @@ def multimodality(
     if convention == "corrected":
         if r < 2:
             raise ValueError(f"{r} generation per prompt makes no pair: give at least 2")
-        distances = torch.cdist(embeddings.double(), embeddings.double())
+        wide = embeddings.double()
+        distances = torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist")
         return float(distances.sum((1, 2)).mean() / (r * (r - 1)))
     if r <= num_pairs:
         raise ValueError(
@@ -269,5 +270,10 @@ def all_pairs_distance(rows: Float[Tensor, "n d"]) -> float:
     if n < 2:
         raise ValueError(f"{n} rows make no pair: give at least 2")
     wide = rows.double()
-    total = sum(float(torch.cdist(part, wide).sum()) for part in wide.split(1024))
+    total = 0.0
+    for start in range(0, n, 1024):
+        distances = torch.cdist(wide[start : start + 1024], wide)
+        total += float(
+            distances.sum() - distances.diagonal(start).sum()
+        )  # its own is not exactly 0
     return total / (n * (n - 1))

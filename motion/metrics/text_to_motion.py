@@ -5,6 +5,7 @@ incomplete last batch are left out of every metric. Embeddings are given; they m
 repeat to repeat, as they do where crops, captions or samples are drawn anew.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -71,47 +72,79 @@ def text_to_motion(
     """
     _require_sets(config.repeats, text=text, made=made, real=real, multimodal=multimodal)
     ids = caption_ids if config.convention == "corrected" else None
-    values: dict[str, list[float]] = {}
-    real_side: Gaussian | None = None
-    fid: float | None = None
-    for repeat in range(config.repeats):
-        state = np.random.SeedSequence((config.seed, repeat)).generate_state(1)
-        generator = torch.Generator().manual_seed(int(state[0]))
-        order = torch.randperm(text.shape[1], generator=generator)
-        kept = order[: len(order) // config.batch_size * config.batch_size].to(made.device)
-        words, motions = _set(text, repeat), _set(made, repeat)
-        if real_side is None or len(real) > 1:
-            real_side, fid = Gaussian.of(_set(real, repeat)), None
-        if fid is None or len(made) > 1 or len(kept) < len(order):
-            fid = frechet_distance(real_side, motions[kept])
-        found = retrieval(
-            words,
-            motions,
+    draws = [_generator(config.seed, repeat) for repeat in range(config.repeats)]
+    orders = [torch.randperm(text.shape[1], generator=draw) for draw in draws]
+    found = [
+        retrieval(
+            _set(text, repeat),
+            _set(made, repeat),
             batch_size=config.batch_size,
             top_k=config.top_k,
             direction=config.direction,
             caption_ids=ids,
             order=order,
         )
-        row = {"fid": fid, "mm_dist": found.mm_dist}
-        row |= {f"r_precision_{k}": share for k, share in enumerate(found.r_precision, 1)}
-        if config.convention == "reference" or "diversity" not in values or len(made) > 1:
-            row["diversity"] = diversity(
-                motions[kept],
-                num_pairs=config.diversity_pairs,
-                generator=generator,
-                convention=config.convention,
-            )
-        if multimodal is not None:
-            row["multimodality"] = multimodality(
+        for repeat, order in enumerate(orders)
+    ]
+    kept = [order[: one.n] for one, order in zip(found, orders, strict=True)]
+    columns = {
+        "fid": _fids(made, real, kept),
+        **{
+            f"r_precision_{k + 1}": [one.r_precision[k] for one in found]
+            for k in range(config.top_k)
+        },
+        "mm_dist": [one.mm_dist for one in found],
+        "diversity": _diversities(made, kept, draws, config),
+    }
+    if multimodal is not None:
+        columns["multimodality"] = [
+            multimodality(
                 _set(multimodal, repeat),
                 num_pairs=config.multimodality_pairs,
-                generator=generator,
+                generator=draw,
                 convention=config.convention,
             )
-        for name, value in row.items():
-            values.setdefault(name, []).append(value)
-    return {name: repeat_interval(column) for name, column in values.items()}
+            for repeat, draw in enumerate(draws)
+        ]
+    return {name: repeat_interval(column) for name, column in columns.items()}
+
+
+def _generator(seed: int, repeat: int) -> torch.Generator:
+    state = np.random.SeedSequence((seed, repeat)).generate_state(1)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def _fids(
+    made: Float[Tensor, "r n d"], real: Float[Tensor, "s m d"], kept: Sequence[Tensor]
+) -> list[float]:
+    """FID per repeat; computed once where neither side changes."""
+    sides = [Gaussian.of(rows) for rows in real]
+    fixed = len(made) == len(real) == 1 and len(kept[0]) == made.shape[1]
+    values = [
+        frechet_distance(sides[repeat % len(sides)], _set(made, repeat)[rows.to(made.device)])
+        for repeat, rows in enumerate(kept[:1] if fixed else kept)
+    ]
+    return values * (len(kept) // len(values))
+
+
+def _diversities(
+    made: Float[Tensor, "r n d"],
+    kept: Sequence[Tensor],
+    draws: Sequence[torch.Generator],
+    config: TextToMotionConfig,
+) -> list[float]:
+    """Diversity per repeat; computed once where no pairs are drawn and the set stays."""
+    fixed = config.convention == "corrected" and len(made) == 1 and len(kept[0]) == made.shape[1]
+    values = [
+        diversity(
+            _set(made, repeat)[rows.to(made.device)],
+            num_pairs=config.diversity_pairs,
+            generator=draws[repeat],
+            convention=config.convention,
+        )
+        for repeat, rows in enumerate(kept[:1] if fixed else kept)
+    ]
+    return values * (len(kept) // len(values))
 
 
 def _set(sets: Float[Tensor, "q *rows"], repeat: int) -> Float[Tensor, "*rows"]:
