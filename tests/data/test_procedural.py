@@ -17,17 +17,14 @@ from motion.data.procedural import (
     generate_clip,
     start_frame,
 )
-from motion.data.procedural.captions import captions, predicates
-from motion.data.procedural.families import animate, sample_action
+from motion.data.procedural.families import sample_action
 from motion.data.procedural.keypoints import KEYPOINT_SIZE, simulate_detector
-from motion.data.procedural.rig import Posed, measure, mirrored, solve
-from motion.data.procedural.stage import sample_style
 from motion.data.schema import decode_tensor, seal
 from motion.data.video import decode_mp4
-from motion.skeleton import COCO_17, PART_NAMES, joint
+from motion.skeleton import COCO_17, PART_NAMES
 
-CONFIG = ProceduralConfig()
-SMALL = ProceduralConfig(height=64, width=64)
+CONFIG = ProceduralConfig(families=tuple(FAMILIES), held_out_families=())
+SMALL = ProceduralConfig(height=64, width=64, families=("turn",))
 
 ACTIONS = [
     Action(family=name, side=side, direction=direction, speed=speed)
@@ -38,121 +35,10 @@ ACTIONS = [
 ]
 
 
-def _solved(action: Action, style_seed: int, betas: torch.Tensor) -> Posed:
-    figure = measure(load_body("free"), betas)
-    style = sample_style(np.random.default_rng(style_seed))
-    return solve(animate(action, style, figure, num_frames=33, fps=16.0), figure)
-
-
 @pytest.fixture(scope="module")
 def clips() -> list[Clip]:
     """One clip of each family."""
     return [generate_clip(seed, CONFIG) for seed in range(len(FAMILIES))]
-
-
-@pytest.mark.parametrize(
-    "action", ACTIONS, ids=lambda a: f"{a.family}-{a.side}-{a.direction}-{a.speed}"
-)
-def test_feet_and_floor(action: Action) -> None:
-    body = load_body("free")
-    for style_seed in range(2):
-        betas = torch.from_numpy(np.random.default_rng(style_seed).normal(size=10) * 0.7).float()
-        posed = _solved(action, style_seed, betas)
-        vertices = body.vertices(posed.R_parent_child, betas, posed.translation).numpy()
-        assert vertices[..., 1].min() > -0.02, "through the floor"
-        contact = vertices[:, body.contact_vertices.numpy()]
-        touching = posed.contacts.astype(bool)
-        assert contact[touching][:, 1].max() < 0.03, "planted foot in the air"
-        speed = np.linalg.norm(np.diff(contact, axis=0), axis=-1)
-        planted = touching[1:] & touching[:-1]
-        assert speed[planted].max() < 0.01, "planted foot slides"
-        assert touching[0].all()
-
-
-@pytest.mark.parametrize("action", ACTIONS[::3], ids=lambda a: a.family)
-def test_motion_starts_standing_and_shows_something(action: Action) -> None:
-    posed = _solved(action, 3, torch.zeros(10))
-    joints = load_body("free").joints(posed.R_parent_child, torch.zeros(10), posed.translation)
-    assert joints[0, joint("head"), 1] > 1.4
-    for side in ("left", "right"):
-        assert joints[0, joint(f"{side}_wrist"), 1] < joints[0, joint("spine1"), 1]
-    moved = (joints - joints[0]).norm(dim=-1).max()
-    assert moved > 0.3, f"{action} moves {moved:.2f} m only"
-    jerk = joints.diff(dim=0).norm(dim=-1).max() * 16
-    assert jerk < 14, "a joint jumps"
-
-
-@pytest.mark.parametrize(
-    "name", [name for name, family in FAMILIES.items() if "left" in family.sides]
-)
-def test_left_mirrors_right(name: str) -> None:
-    direction = next(iter(FAMILIES[name].phrases))
-    figure = measure(load_body("free"), torch.zeros(10))
-    style = sample_style(np.random.default_rng(0))
-    left, right = (
-        animate(
-            Action(family=name, side=side, direction=direction),
-            style,
-            figure,
-            num_frames=9,
-            fps=16.0,
-        )
-        for side in ("left", "right")
-    )
-    again = mirrored(mirrored(left))
-    np.testing.assert_array_equal(again.arms["left"].elbow, left.arms["left"].elbow)
-    np.testing.assert_allclose(left.hips, right.hips * [-1, 1, -1])
-    np.testing.assert_array_equal(left.arms["left"].forward, right.arms["right"].forward)
-    np.testing.assert_array_equal(left.feet["left"].lift, right.feet["right"].lift)
-
-
-def test_the_named_side_acts() -> None:
-    body = load_body("free")
-    for side, other in (("left", "right"), ("right", "left")):
-        for family, part, axis in (
-            ("wave", "wrist", 1),
-            ("kick", "ankle", 1),
-            ("punch", "wrist", 2),
-        ):
-            posed = _solved(Action(family=family, side=side), 0, torch.zeros(10))
-            joints = body.joints(posed.R_parent_child, torch.zeros(10), posed.translation)
-            reach = {s: float(joints[:, joint(f"{s}_{part}"), axis].max()) for s in (side, other)}
-            assert reach[side] > reach[other] + 0.1, (family, side, reach)
-        sign = 1.0 if side == "left" else -1.0
-        step = _solved(Action(family="side_step", side=side), 0, torch.zeros(10))
-        assert sign * float(step.translation[-1, 0] - step.translation[0, 0]) > 0.3
-        turned = _solved(Action(family="turn", side=side, direction="quarter"), 0, torch.zeros(10))
-        heading = turned.R_parent_child[-1, 0, :, 2]
-        assert sign * float(heading[0]) > 0.9, "a left turn ends facing +x"
-
-
-def test_captions_name_action_side_and_speed() -> None:
-    for action in ACTIONS:
-        told = captions(action, np.random.default_rng(1), 4)
-        assert len(set(told)) == 4
-        assert len(predicates(action)) >= 3
-        for caption in told:
-            if action.side in ("left", "right"):
-                assert action.side in caption.split()
-            if action.side == "both":
-                assert "both" in caption.split()
-            slow = any(word in caption for word in ("slow",))
-            fast = any(word in caption.split() for word in ("quickly", "fast", "rapidly"))
-            assert (slow, fast) == (action.speed == "slow", action.speed == "fast")
-        assert not any("{" in caption or "  " in caption for caption in told)
-
-
-def test_no_caption_is_shared_by_two_actions() -> None:
-    owner: dict[str, Action] = {}
-    for action in ACTIONS:
-        if action.speed == "normal":
-            for predicate in predicates(action):
-                assert owner.setdefault(predicate, action) == action
-
-
-def test_too_many_captions_are_refused() -> None:
-    with pytest.raises(ValueError, match="the grammar has 12"):
-        captions(Action(family="squat"), np.random.default_rng(0), 13)
 
 
 def test_same_seed_same_clip_whatever_came_before(clips: list[Clip]) -> None:
@@ -188,7 +74,9 @@ def test_person_is_inside_the_frame_and_large_enough(clips: list[Clip]) -> None:
         assert image.min() > 0, clip.action
         assert image.max() < CONFIG.height, clip.action
         tall = float(image[0, :, 1].max() - image[0, :, 1].min()) / CONFIG.height
-        assert 0.55 < tall < 0.86, (clip.action, tall)
+        # Who comes towards a static camera starts small.
+        least = 0.4 if clip.action.family == "run" else 0.55
+        assert least < tall < 0.86, (clip.action, tall)
 
 
 def test_keypoints_reproject_exactly(clips: list[Clip]) -> None:
@@ -213,7 +101,7 @@ def test_keypoint_visibility(clips: list[Clip]) -> None:
     assert 0.6 < visible.mean() < 0.97
     turned = next(
         clip
-        for seed in range(7, 400, len(FAMILIES))
+        for seed in range(40)
         if (clip := generate_clip(seed, SMALL)).action.direction == "around"
     )
     nose = COCO_17.index("nose")
@@ -282,4 +170,6 @@ def test_other_sizes_rates_and_unknown_families() -> None:
     assert clip.rgb.shape == (17, 64, 96, 3)
     assert clip.motion.duration_s == pytest.approx(1.7)
     with pytest.raises(ValueError, match=r"unknown families \['fly'\]"):
-        generate_clip(0, ProceduralConfig(families=("fly",)))
+        ProceduralConfig(families=("fly",))
+    with pytest.raises(ValueError, match=r"\['duck'\] are held out"):
+        ProceduralConfig(families=("walk", "duck"))

@@ -1,14 +1,11 @@
 """Clips: seed in; captions, motion, camera, video, motion map and keypoints out."""
 
-import json
-import zlib
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from motion.body import load_body
@@ -17,51 +14,18 @@ from motion.body.render import Raster, rasterize, render_motion_map, render_pers
 from motion.camera import to_camera
 from motion.data.procedural.appearance import Appearance, render_room, sample_appearance
 from motion.data.procedural.appearance import vertex_colors as color_vertices
-from motion.data.procedural.captions import captions
-from motion.data.procedural.families import FAMILIES, animate, sample_action
+from motion.data.procedural.config import ProceduralConfig
 from motion.data.procedural.keypoints import KEYPOINT_SIZE, Keypoints, observe_keypoints
 from motion.data.procedural.rig import Figure, Posed, measure, solve
+from motion.data.procedural.script import perform, sample_script, stream, tell
 from motion.data.procedural.stage import Action, Stage, Style, sample_style
 from motion.data.procedural.view import View, frame_person, sample_placement
 from motion.data.schema import bucket_name, encode_tensor
+from motion.data.segments import Segment
 from motion.data.video import encode_mp4
 from motion.rotations import rotvec_from_matrix
 from motion.sequence import Motion
 from motion.skeleton import NUM_JOINTS
-
-GENERATOR_VERSION = "1"
-"""Raised whenever the same seed and config give another clip."""
-SPLIT_SEED = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
-"""First seed of each split; a split holds at most a billion clips, so splits are disjoint."""
-
-
-class ProceduralConfig(BaseModel):
-    """What the generator makes; part of the dataset's identity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_frames: int = Field(default=33, ge=2)
-    """Frames per clip; 1 + a multiple of the autoencoder's temporal stride."""
-    fps: float = Field(default=16.0, gt=0)
-    """Frames per second."""
-    height: int = Field(default=128, ge=16)
-    """Video height in pixels; even."""
-    width: int = Field(default=128, ge=16)
-    """Video width in pixels; even."""
-    map_mode: Literal["flat", "lit"] = "flat"
-    """Motion map as pure part and normal codes, or lit like the published renderings."""
-    num_captions: int = Field(default=4, ge=3, le=9)
-    """Wordings per clip."""
-    families: tuple[str, ...] = tuple(FAMILIES)
-    """Names of the action families, in the order in which seeds go round them."""
-    body: str = "free"
-    """"free", or the path of a body model file."""
-    shape_std: float = Field(default=0.7, ge=0)
-    """Standard deviation of the body shape coefficients, which are cut at 2."""
-    max_azimuth_deg: float = Field(default=50.0, ge=0, le=180)
-    """Largest angle between the camera and the front of the person, in degrees."""
-    margin: float = Field(default=0.04, ge=0, lt=0.3)
-    """Free border around the person over the whole clip, as a share of the image side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +34,23 @@ class Clip:
 
     seed: int
     config: ProceduralConfig
-    action: Action
+    actions: tuple[Action, ...]
+    """One, or two in a row."""
     captions: tuple[str, ...]
+    """Wordings of the whole clip."""
+    segments: tuple[Segment, ...]
+    """Captions of each action, with its time window."""
     motion: Motion
     contacts: UInt8[np.ndarray, "t 4"]
     view: View
     keypoints: Keypoints
     rgb: UInt8[np.ndarray, "t h w 3"]
     motion_map: UInt8[np.ndarray, "t h w 3"]
+
+    @property
+    def action(self) -> Action:
+        """The first action."""
+        return self.actions[0]
 
 
 class Footage(NamedTuple):
@@ -111,30 +84,25 @@ class _Person(NamedTuple):
     look: Appearance
 
 
-def stream(seed: int, purpose: str) -> np.random.Generator:
-    """Random numbers of one purpose in one clip, independent of every other purpose and clip."""
-    return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
-
-
 def generate_clip(seed: int, config: ProceduralConfig) -> Clip:
     """The clip of a seed: the same whatever was generated before, in whichever process.
 
     Raises:
-        ValueError: an unknown family, odd video sides, or a missing body file.
+        ValueError: odd video sides, or a missing body file.
     """
     person = _person(seed, config)
-    action = sample_action(stream(seed, "action"), config.families, seed)
-    controls = animate(
-        action, person.style, person.figure, num_frames=config.num_frames, fps=config.fps
-    )
-    posed = solve(controls, person.figure)
+    script = sample_script(seed, config, person.style)
+    performance = perform(script, person.style, person.figure, config)
+    told, segments = tell(script, performance, seed, config)
+    posed = solve(performance.controls, person.figure)
     motion = _motion(config, person, posed)
     footage = film(seed, config, person.body, motion, person.look)
     return Clip(
         seed=seed,
         config=config,
-        action=action,
-        captions=tuple(captions(action, stream(seed, "captions"), config.num_captions)),
+        actions=script.actions,
+        captions=told,
+        segments=segments,
         motion=motion,
         contacts=posed.contacts,
         view=footage.view,
@@ -267,22 +235,6 @@ def _render_map(
         mode=config.map_mode,
         raster=raster,
     )
-
-
-def clip_row(clip: Clip, split: str) -> dict[str, Any]:
-    """The clip as an unsealed row of the shard contract."""
-    return {
-        "clip_id": f"procedural-{clip.seed:010d}",
-        "source": "procedural",
-        "split": split,
-        "licence": "CC0-1.0",
-        "flagged": False,
-        "captions": list(clip.captions),
-        "metadata": json.dumps({"seed": clip.seed} | asdict(clip.action), sort_keys=True),
-        **filmed_columns(
-            clip.motion, clip.contacts, clip.view, clip.keypoints, clip.rgb, clip.motion_map
-        ),
-    }
 
 
 def filmed_columns(

@@ -9,7 +9,7 @@ from motion.data.procedural.stage import CYCLE_S, Stage, Step
 OTHER = {"left": "right", "right": "left"}
 
 
-def _swing_arms(stage: Stage, degrees: float, sigma_s: float = 0.08) -> None:
+def swing_arms(stage: Stage, degrees: float, sigma_s: float = 0.08) -> None:
     """Swing each arm with the opposite leg."""
     feet, sigma = stage.controls.feet, sigma_s / stage.frame_s
     yaw = stage.controls.hips[:, 0]
@@ -37,7 +37,7 @@ def walk(stage: Stage) -> None:
     stage.walk(steps)
     stage.follow_feet(sigma_s=0.16)
     stage.controls.spine[:, 1] += (0.0 if backward else 0.04) * ramp(stage.time, 0.0, 0.4)
-    _swing_arms(stage, 20.0 if backward else 30.0)
+    swing_arms(stage, 20.0 if backward else 30.0)
 
 
 def jog(stage: Stage) -> None:

@@ -83,6 +83,8 @@ class Foot:
     yaw: Float[np.ndarray, "t"]
     pitch: Float[np.ndarray, "t"]
     """Positive: heel up, about the ball; negative: toes up, about the heel."""
+    roll: Float[np.ndarray, "t"]
+    """About the ankle, for a foot in the air; positive turns the sole towards +x."""
     planted: Bool[np.ndarray, "t"]
 
 
@@ -120,6 +122,7 @@ def mirrored(controls: Controls) -> Controls:
             controls.feet[swap[side]].lift,
             -controls.feet[swap[side]].yaw,
             controls.feet[swap[side]].pitch,
+            -controls.feet[swap[side]].roll,
             controls.feet[swap[side]].planted,
         )
         for side in SIDES
@@ -247,7 +250,7 @@ def _set_leg(
     down_shin = _unit(length * u - thigh * down_thigh)
     upper = _frame(down_thigh, hinge) @ _rest_frame(knee - hip).T
     lower = _frame(down_shin, hinge) @ _rest_frame(end - knee).T
-    sole = matrix_from_euler(torch.from_numpy(np.stack([foot.yaw, foot.pitch], -1)), "yx").numpy()
+    sole = _euler(np.stack([foot.yaw, foot.pitch, foot.roll], -1))
     local[:, joint(f"{side}_hip")] = root.mT @ upper
     local[:, joint(f"{side}_knee")] = upper.mT @ lower
     local[:, joint(f"{side}_ankle")] = lower.mT @ sole

@@ -88,12 +88,18 @@ class Stage:
     """A person standing at the origin, and the controls that an action changes."""
 
     def __init__(
-        self, figure: Figure, action: Action, style: Style, num_frames: int, fps: float
+        self,
+        figure: Figure,
+        action: Action,
+        style: Style,
+        num_frames: int,
+        fps: float,
+        delay_s: float = 0.0,
     ) -> None:
         self.figure, self.action, self.style = figure, action, style
         self.scale = SPEEDS[action.speed] * style.tempo
-        self.time = np.arange(num_frames) / fps / self.scale
-        """Seconds of the action at its normal speed."""
+        self.time = (np.arange(num_frames) / fps - delay_s) / self.scale
+        """Seconds of the action at its normal speed; negative before it begins."""
         self.duration = float(self.time[-1])
         self.frame_s = float(1 / fps / self.scale)
         self.base = {
@@ -124,6 +130,7 @@ class Stage:
                 lift=zero.copy(),
                 yaw=zero + SIGN[side] * style.toe_out,
                 pitch=zero.copy(),
+                roll=zero.copy(),
                 planted=np.ones(num_frames, dtype=bool),
             )
         return controls
@@ -190,6 +197,15 @@ class Stage:
         controls.hips[:, 0] += middle[:, 2]
         controls.pelvis[:, 0] += middle[:, 0] + np.cos(controls.hips[:, 0]) * shift
         controls.pelvis[:, 2] += middle[:, 1] - np.sin(controls.hips[:, 0]) * shift
+
+    def rise_on_toes(self, pitch: Float[np.ndarray, "t"]) -> None:
+        """Lift both heels by an angle in radians, and the pelvis as far as the ankles rise."""
+        ankle, ball = (self.figure.joints[joint(f"left_{name}")] for name in ("ankle", "foot"))
+        arm = ankle - ball
+        self.controls.pelvis[:, 1] += arm[1] * (np.cos(pitch) - 1) - arm[2] * np.sin(pitch)
+        self.controls.pelvis[:, 2] += 0.6 * (arm[2] * (np.cos(pitch) - 1) + arm[1] * np.sin(pitch))
+        for side in SIDES:
+            self.controls.feet[side].pitch += pitch
 
     def shift_weight(self, side: str, weight: Float[np.ndarray, "t"], share: float = 0.8) -> None:
         """Move the pelvis over one foot by `weight` in [0, 1]."""
