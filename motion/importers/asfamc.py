@@ -1,0 +1,217 @@
+"""Acclaim ASF/AMC: a skeleton file, and motion files with the degrees of freedom of each bone.
+
+A bone's rotation is C M C^-1, with C its `axis` and M the product of its degrees of freedom; the
+names are of bones, so a joint here is where its bone starts. Bones lie along their `direction` in
+the rest pose.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from motion.importers.bvh import assemble
+from motion.importers.rig import SourceMotion
+from motion.rotations import matrix_from_euler
+
+_INCH_M = 0.0254
+CMU_FPS = 120.0
+"""AMC files state no frame rate; CMU's are of 120 frames per second."""
+
+
+@dataclass
+class _Bone:
+    name: str
+    offset: Float64[np.ndarray, "3"]
+    """From its start to its end, in the rest pose."""
+    axis_rad: tuple[float, ...]
+    axis_order: str
+    dof: tuple[str, ...]
+
+
+def read_asfamc(path: Path, *, asf: Path | None = None, fps: float = CMU_FPS) -> SourceMotion:
+    """The motion of an AMC file on its skeleton, in the file's axes and units.
+
+    Args:
+        path: the .amc file.
+        asf: its skeleton; by default the .asf file beside it whose name is that of the motion
+            before the underscore (02.asf for 02_03.amc).
+        fps: frames per second, which the format does not state.
+
+    Raises:
+        ValueError: no skeleton, or a damaged file; the message names the line or the bone.
+    """
+    skeleton = asf or path.with_name(path.stem.split("_")[0] + ".asf")
+    if not skeleton.is_file():
+        raise ValueError(f"{path}: no skeleton {skeleton} beside it: put it there, or pass asf=...")
+    bones, parents, degrees, unit_m = _read_asf(skeleton)
+    root_order, motion = _frames(path, bones, degrees)
+    num_frames = len(motion["root"])
+    names = list(bones)
+    ends = [name for name in names if name not in set(parents.values())]
+    joints = (*names, *(f"{name}_end" for name in ends))
+    index = {name: number for number, name in enumerate(joints)}
+    above = [index[parents[n]] if n in parents else -1 for n in names] + [index[n] for n in ends]
+    offsets = torch.zeros(len(joints), 3, dtype=torch.float64)
+    local = torch.eye(3, dtype=torch.float64).expand(num_frames, len(joints), 3, 3).clone()
+    for number, parent in enumerate(above):
+        if parent >= 0:  # a joint stands where its parent's bone ends
+            offsets[number] = torch.from_numpy(bones[joints[parent]].offset)
+    for name in names:
+        values = torch.from_numpy(motion[name])
+        local[:, index[name]] = _rotation(bones[name], values, root_order)
+    shifts = offsets.expand(num_frames, -1, 3).clone()
+    for column, key in enumerate(root_order):
+        if key.startswith("t"):
+            shifts[:, 0, "xyz".index(key[1])] = torch.from_numpy(motion["root"][:, column])
+    return assemble(
+        joints=joints,
+        parents=tuple(above),
+        offsets=offsets,
+        local=local,
+        shifts=shifts,
+        fps=fps,
+        file=str(path),
+        unit_m=unit_m,
+    )
+
+
+def _rotation(
+    bone: _Bone, values: Float64[Tensor, "t n"], root_order: tuple[str, ...]
+) -> Float64[Tensor, "t 3 3"]:
+    dof = root_order if bone.name == "root" else bone.dof
+    angles = torch.zeros(len(values), 3, dtype=torch.float64)
+    for column, key in enumerate(dof):
+        if key.startswith("r"):
+            angles[:, "xyz".index(key[1])] = values[:, column]
+    order = bone.axis_order[::-1]  # "XYZ" turns about x first, so x stands last in the product
+    picked = angles[:, ["xyz".index(axis) for axis in order]]
+    axis = torch.tensor([bone.axis_rad["xyz".index(axis)] for axis in order], dtype=torch.float64)
+    C = matrix_from_euler(axis, order)
+    return C @ matrix_from_euler(picked, order) @ C.mT
+
+
+def _read_asf(path: Path) -> tuple[dict[str, _Bone], dict[str, str], bool, float | None]:
+    sections: dict[str, list[str]] = {}
+    current = ""
+    for line in path.read_text(errors="replace").splitlines():
+        text = line.split("#")[0].strip()
+        if text.startswith(":"):
+            current = text.split()[0]
+        elif text:
+            sections.setdefault(current, []).append(text)
+    missing = [name for name in (":root", ":bonedata", ":hierarchy") if name not in sections]
+    if missing:
+        raise ValueError(f"{path} has no {', '.join(missing)} section: this is no whole ASF file")
+    units = dict(line.split(maxsplit=1) for line in sections.get(":units", []))
+    degrees = units.get("angle", "deg").startswith("deg")
+    turn = math.pi / 180 if degrees else 1.0
+    root = dict(line.split(maxsplit=1) for line in sections[":root"])
+    bones = {"root": _bone(path, {"name": "root", "axis": f"0 0 0 {root.get('axis', 'XYZ')}"}, 1.0)}
+    bones["root"].dof = tuple(root.get("order", "TX TY TZ RX RY RZ").lower().split())
+    fields: dict[str, str] = {}
+    for line in sections[":bonedata"]:
+        if line == "begin":
+            fields = {}
+        elif line == "end":
+            bone = _bone(path, fields, turn)
+            bones[bone.name] = bone
+        elif line.split()[0].isalpha():
+            key, _, rest = line.partition(" ")
+            fields[key] = rest.strip()
+    parents = _parents(path, sections[":hierarchy"], bones)
+    # CMU writes lengths in inches times 0.45.
+    scale = float(units["length"]) if "length" in units else None
+    return bones, parents, degrees, _INCH_M / scale if scale else None
+
+
+def _bone(path: Path, fields: dict[str, str], turn: float) -> _Bone:
+    name = fields.get("name", "?")
+    axis = fields.get("axis", "0 0 0 XYZ").split()
+    direction = np.array([float(v) for v in fields.get("direction", "0 0 0").split()])
+    if len(axis) != 4 or sorted(axis[3].lower()) != ["x", "y", "z"] or direction.shape != (3,):
+        raise ValueError(
+            f"{path}: bone {name} has axis {fields.get('axis')!r} and direction "
+            f"{fields.get('direction')!r}; expected three numbers, and for the axis an order"
+        )
+    return _Bone(
+        name,
+        direction * float(fields.get("length", "0")),
+        tuple(float(v) * turn for v in axis[:3]),
+        axis[3].lower(),
+        tuple(fields.get("dof", "").lower().split()),
+    )
+
+
+def _parents(path: Path, lines: list[str], bones: dict[str, _Bone]) -> dict[str, str]:
+    parents: dict[str, str] = {}
+    for line in lines:
+        parent, *children = line.split()
+        if parent in ("begin", "end"):
+            continue
+        unknown = [name for name in (parent, *children) if name not in bones]
+        if unknown:
+            raise ValueError(f"{path}: hierarchy names {unknown}, which :bonedata does not define")
+        parents |= dict.fromkeys(children, parent)
+    orphans = [name for name in bones if name != "root" and name not in parents]
+    if orphans:
+        raise ValueError(f"{path}: bones {orphans} have no parent in :hierarchy: complete it")
+    return parents
+
+
+def _frames(
+    path: Path, bones: dict[str, _Bone], degrees: bool
+) -> tuple[tuple[str, ...], dict[str, Float64[np.ndarray, "t n"]]]:
+    rows: dict[str, list[list[float]]] = {name: [] for name in bones}
+    expected = 0
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        words = line.split()
+        if not words or words[0][0] in "#:":
+            continue
+        where = f"{path}, line {number}"
+        if len(words) == 1 and words[0].isdigit():
+            expected += 1
+            continue
+        name = words[0]
+        if name not in bones:
+            raise ValueError(f"{where}: bone {name!r} is not in the skeleton: give its own .asf")
+        values = _numbers(words[1:], where, name)
+        if len(values) != len(bones[name].dof):
+            raise ValueError(
+                f"{where}: {len(values)} values for bone {name}, which has "
+                f"{len(bones[name].dof)} degrees of freedom ({' '.join(bones[name].dof)}): "
+                "a channel is missing, or the .asf is another subject's"
+            )
+        rows[name].append(values)
+    for name, values in rows.items():
+        if bones[name].dof and (len(values) != expected or expected == 0):
+            raise ValueError(
+                f"{path}: bone {name} has {len(values)} of {expected} frames: the file was cut off"
+            )
+    order = bones["root"].dof
+    motion = {
+        name: np.array(values, np.float64) if values else np.zeros((expected, 0))
+        for name, values in rows.items()
+    }
+    if degrees:
+        for name, values in motion.items():
+            turning = [key.startswith("r") for key in bones[name].dof]
+            values[:, turning] = np.radians(values[:, turning])
+    return order, motion
+
+
+def _numbers(words: list[str], where: str, bone: str) -> list[float]:
+    try:
+        values = [float(word) for word in words]
+    except ValueError as error:
+        raise ValueError(f"{where}: bone {bone}: {error}: repair or export again") from error
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(
+            f"{where}: bone {bone} holds {' '.join(words)}; expected finite numbers: cut the frame "
+            "out or fill it in the capture tool"
+        )
+    return values
