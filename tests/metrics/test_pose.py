@@ -104,8 +104,8 @@ def test_rigid_transform_costs_nothing_in_world_metrics() -> None:
     truth = clips(t=230)
     predicted = truth @ rotation(3).T + 4
     for align in ("start", "all"):
-        assert float(world_mpjpe_mm(1.7 * predicted, truth, align=align).max()) < 1e-9
-    assert float(rte_percent(predicted[:, :, 0], truth[:, :, 0]).max()) < 1e-10
+        assert float(world_mpjpe_mm(1.7 * predicted, truth, align=align).max()) < 1e-6
+    assert float(rte_percent(predicted[:, :, 0], truth[:, :, 0]).max()) < 1e-7
 
 
 def test_world_chunks_have_alignments_of_their_own() -> None:
