@@ -71,13 +71,25 @@ def shortest_rotation(
     """
     u = torch.nn.functional.normalize(source, dim=-1)
     v = torch.nn.functional.normalize(target, dim=-1)
-    bisector = u + v
-    opposite = bisector.square().sum(-1, keepdim=True) < 64 * torch.finfo(u.dtype).eps ** 2
-    least = torch.nn.functional.one_hot(u.abs().argmin(-1), 3).to(u.dtype)
-    bisector = torch.where(opposite, torch.linalg.cross(u, least), bisector)
+    bisector = _bisector(u, v)
     turned = half_turn(bisector) @ half_turn(u)
     still = (u.square().sum(-1) * v.square().sum(-1) == 0)[..., None, None]
     return torch.where(still, torch.eye(3, dtype=u.dtype, device=u.device), turned)
+
+
+def _bisector(u: Float[Tensor, "*n 3"], v: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """Direction midway between unit vectors. Of nearly opposite ones the sum is mostly rounding;
+    there only its direction across u is used, and its part along u follows from its length."""
+    total = u + v
+    square = total.square().sum(-1, keepdim=True)
+    across = total - u * (total * u).sum(-1, keepdim=True)
+    free = across.square().sum(-1, keepdim=True) < 64 * torch.finfo(u.dtype).eps ** 2
+    least = torch.nn.functional.one_hot(u.abs().argmin(-1), 3).to(u.dtype)
+    across = torch.where(free, torch.linalg.cross(u, least), across)
+    across = torch.nn.functional.normalize(across, dim=-1)
+    opposite = square < 0.01
+    quarter = torch.where(opposite, square, 0.01) / 4
+    return torch.where(opposite, quarter.sqrt() * u + (1 - quarter).sqrt() * across, total)
 
 
 def half_turn(axis: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3 3"]:

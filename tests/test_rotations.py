@@ -87,3 +87,50 @@ def test_euler_angles_are_intrinsic():
     close(rotations.matrix_from_euler(angles, "yzx"), expected)
     with pytest.raises(ValueError, match="'yq' do not fit 3 angles"):
         rotations.matrix_from_euler(angles, "yq")
+
+
+VECTORS = hnp.arrays("float64", (4, 3), elements=ELEMENT).map(torch.from_numpy)
+
+
+@given(VECTORS, VECTORS)
+def test_shortest_rotation_takes_one_direction_to_the_other(
+    source: torch.Tensor, target: torch.Tensor
+):
+    assume(min(source.norm(dim=-1).min(), target.norm(dim=-1).min()) > 1e-3)
+    matrix = rotations.shortest_rotation(source, target)
+    close(matrix @ matrix.mT, torch.eye(3, dtype=torch.float64))
+    u, v = (torch.nn.functional.normalize(x, dim=-1) for x in (source, target))
+    close((matrix @ u[..., None])[..., 0], v)
+    angle = torch.atan2(torch.linalg.cross(u, v).norm(dim=-1), (u * v).sum(-1))
+    identity = torch.eye(3, dtype=torch.float64).expand_as(matrix)
+    close(rotations.geodesic_rad(matrix, identity), angle, 1e-6)
+    turned = rotations.shortest_rotation(source @ TURN.mT, target @ TURN.mT)
+    if angle.max() < 3.1:  # at half a turn the axis is free
+        close(turned, TURN @ matrix @ TURN.mT, 1e-5)
+
+
+def test_shortest_rotation_of_opposite_and_empty_directions():
+    vectors = torch.eye(3, dtype=torch.float64)
+    matrix = rotations.shortest_rotation(vectors, -3 * vectors)
+    close((matrix @ vectors[..., None])[..., 0], -vectors)
+    close(torch.linalg.det(matrix), torch.ones(3, dtype=torch.float64))
+    still = rotations.shortest_rotation(vectors, torch.zeros_like(vectors))
+    close(still, torch.eye(3, dtype=torch.float64))
+
+
+@given(ROTVEC)
+def test_fitted_rotation_is_found_again(rotvec: torch.Tensor):
+    matrix = rotations.matrix_from_rotvec(rotvec)
+    source = torch.tensor([[1.0, 0.2, 0], [0, 1, 0.3], [0.5, 0, 1]], dtype=torch.float64)
+    source = source.expand(4, 3, 3)
+    close(rotations.fit_rotation(source, source @ matrix.mT), matrix)
+
+
+def test_turn_about_y_is_twice_the_given_angle():
+    x, z = torch.tensor([0.3, -2.0]).double(), torch.tensor([1.1, 0.4]).double()
+    half = torch.tensor([0.7, -1.9]).double()
+    turned = torch.stack(rotations.turn_about_y(x, z, half), -1)
+    zero = torch.zeros_like(half)
+    matrix = rotations.matrix_from_rotvec(torch.stack([zero, 2 * half, zero], -1))
+    expected = (matrix @ torch.stack([x, zero, z], -1)[..., None])[..., 0]
+    close(turned, expected[:, ::2])
