@@ -195,7 +195,7 @@ MOVES: Final[dict[str, Family]] = {
             ),
         },
         unseen={
-            "sway": ("grooves left and right", "moves to a slow beat, step and touch"),
+            "sway": ("grooves left and right", "moves to the beat, step and touch"),
             "twist": ("twists like in the sixties", "grooves with turning hips"),
             "disco": ("shows saturday night moves", "points high and low to the beat"),
         },

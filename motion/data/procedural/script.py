@@ -126,6 +126,8 @@ def _paces(first: Action, second: Action) -> list[tuple[Action, Action]]:
             family=action.family, side=action.side, direction=action.direction, speed=speed
         )
 
-    return [(first, second)] + [
-        (at_most(first, speed), at_most(second, speed)) for speed in ("normal", "fast")
-    ]
+    pairs = [(first, second)]
+    for speed in ("normal", "fast"):
+        slower, later = pairs[-1]
+        pairs.append((at_most(slower, speed), at_most(later, speed)))
+    return pairs
