@@ -1,11 +1,13 @@
 """From an export to files and numbers: the path that users walk, on an untrained tiny model."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from motion.data.encode import EncodeConfig, encode
 from motion.data.prepare import PrepareConfig, prepare
@@ -15,7 +17,7 @@ from motion.export.amass import read_amass
 from motion.export.provenance import read_provenance
 from motion.inference import Pipeline, export_hash, newest_export, write_result
 from motion.models.comovi.config import CoMoViConfig
-from motion.report import write_report
+from motion.report import committed_report, write_report
 from motion.training import dataset, export
 from motion.training.config import DataConfig, OptimizerConfig, TrainConfig
 from motion.view.curves import curves_png
@@ -142,6 +144,24 @@ def test_report_names_what_was_measured(exported: Path, tmp_path: Path) -> None:
     assert "| flow_map_other_frame |" in text
     assert "8 clips" in text
     assert "map_part_accuracy" in text
+    assert committed_report(exported, tmp_path, config) == files, "it need not be made again"
+    assert committed_report(exported, tmp_path, config.model_copy(update={"seed": 1})) is None
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    (copy / "model.safetensors").write_bytes(b"others")
+    assert committed_report(copy, tmp_path, config) is None
+    files[-1].unlink()
+    assert committed_report(exported, tmp_path, config) is None
+    assert committed_report(exported, tmp_path / "elsewhere", config) is None
+
+
+def test_system_and_encoders_go_to_the_device_and_the_body_stays(exported: Path) -> None:
+    moved = Pipeline.load(exported, device="meta")  # a device that every machine has
+    for part in (moved.system, moved.text, *moved.autoencoders.values()):
+        assert isinstance(part, nn.Module)
+        tensors = [*part.parameters(), *part.buffers()]
+        assert tensors
+        assert all(tensor.device.type == "meta" for tensor in tensors)
+    assert moved.body.faces.device.type == "cpu"
 
 
 def test_curves_are_drawn_and_nothing_is_refused(tmp_path: Path) -> None:

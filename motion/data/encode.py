@@ -28,6 +28,7 @@ from motion.data.fitting import (
 )
 from motion.data.manifest import Manifest, ManifestRow, read_commit, write_dataset
 from motion.data.reconstruction import VIDEOS, Encoders, bucket_video, measure, summary
+from motion.data.room import cluster_nodes, require_room
 from motion.data.schema import check_row, encode_tensor, seal
 from motion.data.storage import read_rows, replacing, write_shard
 from motion.encoders import (
@@ -87,7 +88,8 @@ def encode(config: EncodeConfig) -> Path:
 
     Raises:
         FileNotFoundError: there is no committed raw data set.
-        ValueError: the root holds a data set encoded otherwise, or a raw row is damaged.
+        ValueError: the root holds a data set encoded otherwise, a raw row is damaged, or the
+            cluster can never hold the actors.
     """
     config = config.model_copy(
         update={
@@ -102,6 +104,9 @@ def encode(config: EncodeConfig) -> Path:
         return config.root
     if not ray.is_initialized():
         ray.init()
+    each = {"CPU": config.actor_cpus, "GPU": config.actor_gpus}
+    how = "Lower actors, actor_cpus or actor_gpus"
+    require_room(config.actors, each, cluster_nodes(), what="encoding actors", how=how)
     choice = EncoderChoice(config.text, config.video, config.map_readout, config.fit_clips)
     make_encoders(raw, config.root, choice, cpus=config.actor_cpus)
     started = time.monotonic()
@@ -110,23 +115,27 @@ def encode(config: EncodeConfig) -> Path:
     _run(config, _EncodeFiles, [{"job": json.dumps(job)} for job in pending])
     files = [config.root / job["file"] for job in jobs]
     report("encoded", sum(len(job["places"]) for job in pending), started, files)
-    # Clips that the encoders were not fitted on, where there are any.
-    held_out = [row for row in raw.rows if row.split == "validation"] or raw.select("train")
-    measured = [
-        {"job": json.dumps([*place(row), map_mode(raw)])}
-        for row in spread(held_out, config.measured_clips)
-    ]
-    started = time.monotonic()
-    facts = summary(_run(config, _MeasureClips, measured))
-    report("measured", len(measured), started)
     write_dataset(
         config.root,
         files,
         config=described,
         encoders=descriptions(config.root),
-        facts=facts,
+        facts=_measure(config, raw),
     )
     return config.root
+
+
+def _measure(config: EncodeConfig, raw: Manifest) -> dict[str, Any]:
+    """Quality of the reconstruction, on clips that the encoders were not fitted on, if any."""
+    held_out = [row for row in raw.rows if row.split == "validation"] or raw.select("train")
+    jobs = [
+        {"job": json.dumps([*place(row), map_mode(raw)])}
+        for row in spread(held_out, config.measured_clips)
+    ]
+    started = time.monotonic()
+    facts = summary(_run(config, _MeasureClips, jobs))
+    report("measured", len(jobs), started)
+    return facts
 
 
 def describe(config: EncodeConfig) -> str:

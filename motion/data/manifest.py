@@ -131,7 +131,10 @@ class Manifest:
         chosen = [row for row in self.rows if row.split == split]
         if not chosen:
             splits = sorted({row.split for row in self.rows})
-            raise ValueError(f"{self.root} has no clip of split {split!r}; it has {splits}")
+            raise ValueError(
+                f"{self.root} has no clip of split {split!r}; it has {splits}: name one of these, "
+                "or prepare clips of that split"
+            )
         return chosen
 
 

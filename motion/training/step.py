@@ -56,28 +56,21 @@ def run_step(
         NonFiniteLossError: on every rank, before the weights are changed when a loss is not
             finite, after the change when only the gradient norm is not.
     """
-    config = engine.config
     seen: list[tuple[Batch, Tensor]] = []
     names: list[str] = []
     wait_s = 0.0
     counter = flop_counter() if count_flops else None
-    for index in range(config.accumulation):
-        started = time.perf_counter()
-        batch = next(batches).stamp(step=step, steps=config.steps, seed=config.seed)
-        wait_s += time.perf_counter() - started
+    for index in range(engine.config.accumulation):
+        batch, waited = _next(engine, batches, step)
+        wait_s += waited
         counted = counter if counter is not None and index == 0 else contextlib.nullcontext()
         with counted:
             loss, logs = engine.forward_backward(batch.to(engine.device))
         names = sorted(logs)
         seen.append((batch, _vector(loss, logs)))
-        if index + 1 < config.accumulation:
+        if index + 1 < engine.config.accumulation:
             engine.skip()
-    replaced = tuple(text for batch, _ in seen for text in batch.replaced)
-    total = torch.stack([values for _, values in seen]).mean(0)
-    total = torch.cat([total, total.new_tensor([len(replaced)])])
-    dist.all_reduce(total)
-    *sums, num_replaced = total.tolist()
-    means = [value / dist.get_world_size() for value in sums]
+    means, num_replaced = _global_means(seen)
     if not all(math.isfinite(value) for value in means):
         raise NonFiniteLossError(_loss_report(step, ["loss", *names], seen))
     norm = engine.update(step)
@@ -89,10 +82,27 @@ def run_step(
         gradient_norm=norm,
         wait_s=wait_s,
         clip_ids=tuple(name for batch, _ in seen for name in batch.clip_ids),
-        replaced=replaced,
-        num_replaced=round(num_replaced),
+        replaced=tuple(text for batch, _ in seen for text in batch.replaced),
+        num_replaced=num_replaced,
         flops=0 if counter is None else counter.get_total_flops(),
     )
+
+
+def _next(engine: Engine, batches: Iterator[Batch], step: int) -> tuple[Batch, float]:
+    """The next micro-batch, stamped, and the seconds that it was waited for."""
+    config, started = engine.config, time.perf_counter()
+    batch = next(batches).stamp(step=step, steps=config.steps, seed=config.seed)
+    return batch, time.perf_counter() - started
+
+
+def _global_means(seen: list[tuple[Batch, Tensor]]) -> tuple[list[float], int]:
+    """Loss and terms of the global batch, and its replaced rows; a collective call."""
+    replaced = sum(len(batch.replaced) for batch, _ in seen)
+    total = torch.stack([values for _, values in seen]).mean(0)
+    total = torch.cat([total, total.new_tensor([replaced])])
+    dist.all_reduce(total)
+    *sums, num_replaced = total.tolist()
+    return [value / dist.get_world_size() for value in sums], round(num_replaced)
 
 
 def _vector(loss: Tensor, logs: Logs) -> Tensor:

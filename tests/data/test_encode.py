@@ -145,6 +145,13 @@ def test_finished_data_set_is_returned_and_another_config_is_refused(
     assert "committed" in describe(config(raw, encoded))
 
 
+def test_actors_that_no_cluster_holds_are_refused_at_once(raw: Path, tmp_path: Path) -> None:
+    for many in ({"actors": 64}, {"actor_cpus": 64.0}, {"actor_gpus": 64.0}):
+        with pytest.raises(ValueError, match=r"encoding actors of .* do not fit .* Lower actors"):
+            encode(config(raw, tmp_path / "encoded", **many))
+    assert not (tmp_path / "encoded" / "encoders").exists()
+
+
 def test_dry_run_before_the_raw_clips_are_there_says_so(tmp_path: Path) -> None:
     said = describe(config(tmp_path / "raw", tmp_path / "encoded"))
     assert said == f"raw clips are not prepared yet: {tmp_path / 'raw'}"
