@@ -1,8 +1,11 @@
-"""Recipe: generate the procedural dataset.
+"""Recipe: prepare a dataset, generated or from motion capture.
 
     ray job submit -- python rayjobs/prepare_data.py --root /data/procedural --num-train 2048
+    ray job submit -- python rayjobs/prepare_data.py --root /data/cmu --source mocap \\
+        --mocap.folder $MOTION_REAL_DATA/mocap --num-train 4096
 
-It needs no download: captioned actions of a licence-free body, rendered to video and motion map.
+The generator needs no download: captioned actions of a licence-free body, rendered to video and
+motion map. Motion capture (docs/importers.md) is put on the same body and rendered the same way.
 An interrupted job continues where it stopped; a finished one returns at once.
 """
 
@@ -27,7 +30,7 @@ def main(
     *,
     dry_run: bool = False,
 ) -> None:
-    """Generate a raw procedural dataset.
+    """Prepare a raw dataset.
 
     Args:
         config: the dataset.

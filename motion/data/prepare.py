@@ -1,7 +1,9 @@
-"""Generate a procedural dataset on Ray Data: raw shards, manifest, commit.
+"""Prepare a dataset on Ray Data, from the generator or from motion capture: raw shards, manifest,
+commit.
 
-One Ray task makes one shard file from its seeds and writes it whole or not at all. A job that was
-interrupted makes only the shards that are missing; a committed dataset is returned at once.
+One Ray task makes one shard file from its seeds or windows and writes it whole or not at all. A job
+that was interrupted makes only the shards that are missing; a committed dataset is returned at
+once.
 """
 
 import functools
@@ -9,7 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import ray
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +20,8 @@ from motion.body import load_body
 from motion.data.claim import require_same
 from motion.data.console import quiet, report
 from motion.data.manifest import read_commit, write_dataset
+from motion.data.mocap import MocapConfig, Window, mocap_row, plan_windows
+from motion.data.mocap import identity as mocap_identity
 from motion.data.procedural import (
     GENERATOR_VERSION,
     SPLIT_SEED,
@@ -33,18 +37,22 @@ PLAN_FILE: Final = "prepare.json"
 
 
 class PrepareConfig(BaseModel):
-    """A raw dataset of generated clips."""
+    """A raw dataset of generated clips, or of motion capture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path
     """Folder of the dataset, on storage that every node mounts."""
+    source: Literal["procedural", "mocap"] = "procedural"
+    """The generator, or the files of `mocap.folder`."""
+    mocap: MocapConfig = MocapConfig()
+    """Which files of motion capture, where `source` says so."""
     num_train: int = Field(default=320, ge=1)
-    """Training clips."""
+    """Training clips; of motion capture at most so many, evenly spread over the files."""
     num_validation: int = Field(default=64, ge=0)
-    """Validation clips, from seeds that training never uses."""
+    """Validation clips, from seeds (takes, for motion capture) that training never uses."""
     num_test: int = Field(default=32, ge=0)
-    """Test clips, from seeds that neither of the others uses."""
+    """Test clips, from seeds (or takes) that neither of the others uses."""
     first_clip: int = Field(default=0, ge=0)
     """Index of the first clip of each split; another start gives other clips."""
     clip: ProceduralConfig = ProceduralConfig()
@@ -61,6 +69,9 @@ class PrepareConfig(BaseModel):
         body_id = load_body(self.clip.body).body_id
         # The body's identity is its contents; the path of its file differs between machines.
         stated["clip"] = {**stated["clip"], "body": body_id}
+        del stated["source"], stated["mocap"]
+        if self.source == "mocap":
+            return {"kind": "mocap", "mocap": mocap_identity(self.mocap), **stated}
         return {"kind": "procedural", "generator": GENERATOR_VERSION, **stated}
 
 
@@ -72,16 +83,27 @@ class ShardPlan(NamedTuple):
     split: str
     first_seed: int
     num_clips: int
+    windows: tuple[Window, ...] = ()
+    """Of files of motion capture, in place of seeds."""
 
 
 def plan_shards(config: PrepareConfig) -> list[ShardPlan]:
-    """The shards of a dataset, in a fixed order."""
+    """The shards of a dataset, in a fixed order; reads every file of motion capture.
+
+    Raises:
+        ValueError: there is nothing to import, or a file is damaged.
+    """
     shards: list[ShardPlan] = []
     sizes = {
         "train": config.num_train,
         "validation": config.num_validation,
         "test": config.num_test,
     }
+    windows: dict[str, list[Window]] = {}
+    if config.source == "mocap":
+        found = plan_windows(config.mocap, config.clip)
+        windows = {split: _spread(found[split], size) for split, size in sizes.items()}
+        sizes = {split: len(chosen) for split, chosen in windows.items()}
     for split, size in sizes.items():
         for index, start in enumerate(range(0, size, config.shard_clips)):
             shards.append(
@@ -90,9 +112,16 @@ def plan_shards(config: PrepareConfig) -> list[ShardPlan]:
                     split=split,
                     first_seed=SPLIT_SEED[split] + config.first_clip + start,
                     num_clips=min(config.shard_clips, size - start),
+                    windows=tuple(windows.get(split, [])[start : start + config.shard_clips]),
                 )
             )
     return shards
+
+
+def _spread(windows: list[Window], most: int) -> list[Window]:
+    """At most so many of them, evenly spread."""
+    count = min(most, len(windows))
+    return [windows[index * len(windows) // count] for index in range(count)]
 
 
 def prepare(config: PrepareConfig) -> Path:
@@ -151,7 +180,8 @@ def _is_complete(root: Path, shard: ShardPlan) -> bool:
 def _generate(shards: Sequence[ShardPlan], root: Path, config: PrepareConfig) -> None:
     if not ray.is_initialized():
         ray.init()
-    rows = [shard._asdict() for shard in shards]
+    # Ray Data makes a table of the rows: windows travel as text.
+    rows = [{**shard._asdict(), "windows": json.dumps(shard.windows)} for shard in shards]
     dataset = quiet(ray.data.from_items(rows, override_num_blocks=len(rows)))
     task = functools.partial(make_shard, root=root, config=config)
     done = dataset.map(task).take_all()
@@ -172,9 +202,14 @@ def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dic
     A storage failure comes back as a value: as an exception, its advice would be lost in a remote
     traceback, and Ray would drop the other shards in flight.
     """
-    shard = ShardPlan(**row)
-    seeds = range(int(shard.first_seed), int(shard.first_seed) + int(shard.num_clips))
-    sealed = [seal(clip_row(generate_clip(seed, config.clip), shard.split)) for seed in seeds]
+    listed = row["windows"]
+    windows = [Window(*w) for w in (json.loads(listed) if isinstance(listed, str) else listed)]
+    shard = ShardPlan(**{**row, "windows": tuple(windows)})
+    if shard.windows:
+        sealed = [seal(mocap_row(window, config.mocap, config.clip)) for window in shard.windows]
+    else:
+        seeds = range(int(shard.first_seed), int(shard.first_seed) + int(shard.num_clips))
+        sealed = [seal(clip_row(generate_clip(seed, config.clip), shard.split)) for seed in seeds]
     try:
         write_shard(root / shard.file, sealed, row_group_size=config.row_group_size)
     except StorageError as error:
@@ -193,11 +228,18 @@ def describe(config: PrepareConfig) -> str:
     found = _stored(root)
     if found is not None:
         require_same(found, config.identity, place=root, what="a data set", other="root")
+    count = dict.fromkeys(("train", "validation", "test"), 0)
+    for shard in shards:
+        count[shard.split] += shard.num_clips
+    origin = f"{len(clip.families)} families"
+    if config.source == "mocap":
+        files = {window.path for shard in shards for window in shard.windows}
+        origin = f"{len(files)} files of motion capture"
     done = sum(_is_complete(root, shard) for shard in shards)
     state = "committed" if read_commit(root) is not None else f"{done} of them written"
     return (
         f"{root}: {sum(shard.num_clips for shard in shards)} clips "
-        f"({config.num_train} train, {config.num_validation} validation, {config.num_test} test) "
+        f"({count['train']} train, {count['validation']} validation, {count['test']} test) "
         f"of {clip.num_frames} frames at {clip.fps:g} fps, {clip.height}x{clip.width}, "
-        f"{len(clip.families)} families, in {len(shards)} shards ({state})"
+        f"{origin}, in {len(shards)} shards ({state})"
     )

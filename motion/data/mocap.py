@@ -1,0 +1,211 @@
+"""Real motion as clips: files of capture in; windows with captions, video, map and keypoints out.
+
+Splits are made of takes, never of windows: all windows of a take, on whichever rigs it exists, are
+in the same split. The person is filmed like a generated one (`motion.data.procedural.film`).
+"""
+
+import functools
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from motion.body import load_body
+from motion.data.procedural import ProceduralConfig
+from motion.data.procedural.appearance import sample_appearance
+from motion.data.procedural.clip import detect, film, filmed_columns, stream
+from motion.importers import IMPORTER_VERSION, SUFFIXES, Imported, read_motion
+from motion.importers.captions import Told, tell, wordings
+from motion.importers.resample import contacts, facing_forward
+from motion.sequence import Motion
+
+_SHARE: Final = {"validation": 0.1, "test": 0.1}
+
+
+class MocapConfig(BaseModel):
+    """Which files of motion capture become clips."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path | None = None
+    """Folder of .bvh, .amc (with .asf), .npz and .pkl files, at any depth. Licences and captions
+    come from an index.csv there or above."""
+    include_flagged: bool = False
+    """Take files whose licence restricts use too (below a folder "flagged"); they stay marked."""
+    stride: int = Field(default=33, ge=1)
+    """Frames from the start of one window to that of the next; less than a window overlaps."""
+    source_fps: float | None = Field(default=None, gt=0)
+    """Frames per second of files that state none."""
+
+
+class Window(NamedTuple):
+    """One clip of a file."""
+
+    path: str
+    """Relative to the folder."""
+    first: int
+    """Frame that it begins with, at the clip's frame rate."""
+    split: str
+
+
+def find_files(config: MocapConfig) -> list[tuple[Path, Told]]:
+    """The files to import, each take once, and what is told about them.
+
+    Where a take exists on several rigs, the first file in order of path counts. Files without a
+    description are left out.
+
+    Raises:
+        ValueError: no folder, or nothing in it to import.
+    """
+    if config.folder is None or not config.folder.is_dir():
+        raise ValueError(
+            f"mocap.folder is {config.folder}; give a folder of {', '.join(SUFFIXES)} files "
+            "(--mocap.folder DIR)"
+        )
+    folder = config.folder.expanduser().absolute()
+    kept: dict[str, tuple[Path, Told]] = {}
+    files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
+    flagged = untold = 0
+    for path in files:
+        told = tell(path, folder)
+        flagged += told.flagged and not config.include_flagged
+        untold += not told.text
+        if told.text and (config.include_flagged or not told.flagged):
+            kept.setdefault(told.clip, (path, told))
+    if not kept:
+        raise ValueError(
+            f"{folder} has nothing to import: {len(files)} files of {', '.join(SUFFIXES)}, "
+            f"{flagged} of them flagged (take them with --mocap.include-flagged), {untold} without "
+            "a description in an index.csv there or above"
+        )
+    return list(kept.values())
+
+
+def plan_windows(config: MocapConfig, clip: ProceduralConfig) -> dict[str, list[Window]]:
+    """Windows of every split, in a fixed order; reads every file once.
+
+    Raises:
+        ValueError: no file is long enough, or one is damaged.
+    """
+    assert config.folder is not None
+    folder = config.folder.expanduser().absolute()
+    found: dict[str, list[Window]] = {"train": [], "validation": [], "test": []}
+    taken = [(path, told, _length(path, config, clip)) for path, told in find_files(config)]
+    long = [(path, told, frames) for path, told, frames in taken if frames >= clip.num_frames]
+    if not long:
+        raise ValueError(
+            f"none of {len(taken)} files in {folder} lasts {clip.num_frames / clip.fps:.2f} s: "
+            "shorten --clip.num-frames"
+        )
+    split_of = assign_splits([told.clip for _, told, _ in long])
+    for path, told, frames in long:
+        starts = range(0, frames - clip.num_frames + 1, config.stride)
+        split = split_of[told.clip]
+        found[split] += [Window(str(path.relative_to(folder)), at, split) for at in starts]
+    return found
+
+
+def _length(path: Path, config: MocapConfig, clip: ProceduralConfig) -> int:
+    return _imported(path, config.source_fps, clip.fps, clip.body, 0).motion.num_frames
+
+
+def assign_splits(clips: Sequence[str]) -> dict[str, str]:
+    """Split of every take, by the order of their hashes: a tenth validation, a tenth test.
+
+    With three takes or more each split has at least one.
+    """
+    ranked = sorted(set(clips), key=lambda clip: hashlib.sha256(clip.encode()).hexdigest())
+    split_of: dict[str, str] = {}
+    start = 0
+    for split, share in _SHARE.items():
+        count = max(1, round(share * len(ranked))) if len(ranked) >= 3 else 0
+        split_of |= dict.fromkeys(ranked[start : start + count], split)
+        start += count
+    return split_of | dict.fromkeys(ranked[start:], "train")
+
+
+@functools.lru_cache(maxsize=4)
+def _imported(
+    path: Path, source_fps: float | None, fps: float, body_name: str, seed: int, spread: float = 0.0
+) -> Imported:
+    """A file on a body whose shape follows from the seed; windows of one file share it."""
+    drawn = stream(seed, "shape").normal(scale=spread, size=10) if spread else np.zeros(10)
+    betas = torch.from_numpy(np.clip(drawn, -2.0, 2.0)).float()
+    # Frame rates that a file states are its own.
+    states_none = path.suffix.lower() in (".amc", ".pkl")
+    return read_motion(
+        path,
+        load_body(body_name),
+        fps=fps,
+        betas=betas,
+        source_fps=source_fps if states_none else None,
+    )
+
+
+def mocap_row(window: Window, config: MocapConfig, clip: ProceduralConfig) -> dict[str, Any]:
+    """A window as an unsealed row of the shard contract."""
+    assert config.folder is not None
+    folder = config.folder.expanduser().absolute()
+    path = folder / window.path
+    told = tell(path, folder)
+    person = zlib.crc32(told.clip.encode())
+    found = _imported(path, config.source_fps, clip.fps, clip.body, person, clip.shape_std)
+    body = load_body(clip.body)
+    motion = facing_forward(cut(found.motion, window.first, clip.num_frames), body)
+    seed = zlib.crc32(f"{told.clip}@{window.first}".encode())
+    footage = film(seed, clip, body, motion, sample_appearance(stream(person, "appearance")))
+    metadata = {
+        "file": window.path,
+        "first_frame": window.first,
+        "convention": found.convention,
+        "unit": found.unit,
+        "source_fps": found.source_fps,
+        "position_error_mm": found.position_error_mm,
+        "rest_error_mm": found.rest_error_mm,
+    }
+    return {
+        "clip_id": f"mocap-{told.clip}-{window.first:05d}",
+        "source": "mocap",
+        "split": window.split,
+        "licence": told.licence,
+        "flagged": told.flagged,
+        "captions": wordings(told.text, clip.num_captions),
+        "metadata": json.dumps(metadata, sort_keys=True),
+        **filmed_columns(
+            motion,
+            contacts(motion, body),
+            footage.view,
+            detect(seed, body, motion, footage),
+            footage.rgb,
+            footage.motion_map,
+        ),
+    }
+
+
+def cut(motion: Motion, first: int, num_frames: int) -> Motion:
+    """`num_frames` frames of one motion, from frame `first` on."""
+    chosen = slice(first, first + num_frames)
+    path = motion.require_translation()[chosen]
+    return replace(motion, R_parent_child=motion.R_parent_child[chosen], translation=path)
+
+
+def identity(config: MocapConfig) -> dict[str, Any]:
+    """What decides the clips: the settings and the bytes of the files, not their place."""
+    assert config.folder is not None
+    folder = config.folder.expanduser().absolute()
+    digest = hashlib.sha256()
+    for path, told in find_files(config):
+        digest.update(f"{path.relative_to(folder).as_posix()} {told}".encode())
+        digest.update(path.read_bytes())
+        skeleton = path.with_name(path.stem.split("_")[0] + ".asf")
+        if path.suffix.lower() == ".amc" and skeleton.is_file():
+            digest.update(skeleton.read_bytes())
+    stated = config.model_dump(mode="json", exclude={"folder"})
+    return {"importer": IMPORTER_VERSION, "files": digest.hexdigest(), **stated}

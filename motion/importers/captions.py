@@ -1,0 +1,105 @@
+"""What is done in a clip, in words, and what its licence allows: from an index beside the files.
+
+`index.csv` has one row per file (columns file, licence, text; paths relative to it); CMU's own list
+(`text/cmu_descriptions.csv`: clip, subject_description, description) fills in where a row has no
+text. Nothing is made up: a clip that neither tells about has no caption.
+"""
+
+import csv
+import re
+from pathlib import Path
+from typing import Final, NamedTuple
+
+INDEX: Final = "index.csv"
+DESCRIPTIONS: Final = "text/cmu_descriptions.csv"
+FLAGGED: Final = "flagged"
+"""Files below a folder of this name restrict their use."""
+UNSTATED: Final = "unstated"
+"""Licence of a file that no index lists."""
+
+_TAKE: Final = re.compile(r"(?<!\d)(\d{2,3}_\d{2})(?!\d)")
+_SUBJECTS: Final = ("a person", "someone", "the person", "somebody", "a human")
+_VERBS: Final = {
+    "walk": "walks", "run": "runs", "jump": "jumps", "climb": "climbs", "sit": "sits",
+    "drink": "drinks", "unscrew": "unscrews", "wash": "washes", "punch": "punches",
+    "stand": "stands", "kick": "kicks", "throw": "throws", "dance": "dances",
+}  # fmt: skip
+_ADVERBS: Final = {"slow": "slowly", "brisk": "briskly", "fast": "fast", "forward": "forward"}
+
+
+class Told(NamedTuple):
+    """What is known about a file beside its motion."""
+
+    clip: str
+    """The take, the same for every rig that it was converted to: "cmu_02_03"."""
+    text: str
+    """A description, or empty."""
+    licence: str
+    flagged: bool
+    """The licence restricts use (non-commercial ...)."""
+
+
+def tell(path: Path, folder: Path) -> Told:
+    """What the index above a file says about it.
+
+    Args:
+        path: the file.
+        folder: where the import began; the index is looked for there and above.
+
+    Raises:
+        ValueError: the index has no `file` column.
+    """
+    base = next((p for p in (folder, *folder.parents) if (p / INDEX).is_file()), None)
+    row: dict[str, str] = {}
+    text = ""
+    take = _TAKE.search(path.stem)
+    if base is not None:
+        row = _rows(base / INDEX, "file").get(path.relative_to(base).as_posix(), {})
+        text = row.get("text", "")
+        if not text and take and (base / DESCRIPTIONS).is_file():
+            told = _rows(base / DESCRIPTIONS, "clip").get(take[1], {})
+            text = told.get("description", "") or told.get("subject_description", "")
+    # The place says so even where the index does not.
+    flagged = FLAGGED in path.absolute().parts or "NON-COMMERCIAL" in row.get("flag", "")
+    is_cmu = take is not None and (
+        "cmu" in path.parent.name.lower() or row.get("clip_id", "").startswith("cmu_")
+    )
+    clip = f"cmu_{take[1]}" if is_cmu and take else f"{path.parent.name}_{path.stem}"
+    return Told(clip, text.strip(), row.get("licence", "") or UNSTATED, flagged)
+
+
+def _rows(path: Path, key: str) -> dict[str, dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if key not in (reader.fieldnames or ()):
+            raise ValueError(f"{path} has no column {key!r}; it has {reader.fieldnames}")
+        return {row[key]: {k: v or "" for k, v in row.items() if k} for row in reader}
+
+
+def wordings(text: str, count: int) -> list[str]:
+    """Captions of a description: whole sentences where its grammar is known, else a label.
+
+    Raises:
+        ValueError: an empty description.
+    """
+    if not text.strip():
+        raise ValueError("a clip without a description has no caption: add its text to the index")
+    plain = re.sub(r"\s*/\s*", " or ", text.strip().lower())
+    plain = re.sub(r"\s+-\s+", ": ", plain)
+    sentence = _sentence(plain)
+    forms = [f"{subject} {sentence}" for subject in _SUBJECTS] if sentence else []
+    forms += [f"{subject} performs: {plain}" for subject in _SUBJECTS]
+    forms += [f"{plain}, motion capture"]
+    return (forms * (1 + count // len(forms)))[:count]
+
+
+def _sentence(plain: str) -> str:
+    """The third person of a short description: "slow walk" is "walks slowly"."""
+    words = plain.split()
+    if words[0] in _VERBS and ":" not in plain:
+        clauses = [clause.split() for clause in plain.split(", ")]
+        turned = [" ".join([_VERBS.get(c[0], ""), *c[1:]]) for c in clauses if c[0] in _VERBS]
+        return ", ".join(turned) if len(turned) == len(clauses) and " or " not in plain else ""
+    if len(words) == 2 and words[0] in _ADVERBS and words[1] in _VERBS:
+        return f"{_VERBS[words[1]]} {_ADVERBS[words[0]]}"
+    return ""
