@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any, NamedTuple
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -116,9 +117,8 @@ def color_in_python(scene: Scene, vertices: np.ndarray) -> np.ndarray:
 
 def vtk_window(data: Any) -> Any:
     """An off-screen window on a mesh, unlit, seen by the benchmark's camera."""
-    import vtkmodules.vtkRenderingOpenGL2  # noqa: F401 (selects OpenGL)
-    from vtkmodules import vtkRenderingCore as core
-
+    import_module("vtkmodules.vtkRenderingOpenGL2")  # selects OpenGL
+    core = import_module("vtkmodules.vtkRenderingCore")
     mapper, actor = core.vtkPolyDataMapper(), core.vtkActor()
     renderer, window = core.vtkRenderer(), core.vtkRenderWindow()
     mapper.SetInputData(data)
@@ -146,15 +146,15 @@ def vtk_drawer(scene: Scene) -> Callable[[slice], None]:
     Raises:
         ImportError: VTK is not installed.
     """
-    from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
-    from vtkmodules.vtkCommonCore import vtkPoints, vtkUnsignedCharArray
-    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
-
-    cells, data, points = vtkCellArray(), vtkPolyData(), vtkPoints()
-    cells.SetData(3, numpy_to_vtkIdTypeArray(scene.faces.ravel().astype(np.int64), deep=True))
+    convert = import_module("vtkmodules.util.numpy_support")
+    arrays = import_module("vtkmodules.vtkCommonCore")
+    model = import_module("vtkmodules.vtkCommonDataModel")
+    cells, data, points = model.vtkCellArray(), model.vtkPolyData(), arrays.vtkPoints()
+    corners = scene.faces.ravel().astype(np.int64)
+    cells.SetData(3, convert.numpy_to_vtkIdTypeArray(corners, deep=True))
     data.SetPolys(cells)
     data.SetPoints(points)
-    window, pixels = vtk_window(data), vtkUnsignedCharArray()
+    window, pixels = vtk_window(data), arrays.vtkUnsignedCharArray()
     codes = (2 * scene.parts + 1) / 48
 
     def draw(chunk: slice) -> None:
@@ -163,13 +163,13 @@ def vtk_drawer(scene: Scene) -> Callable[[slice], None]:
         for t in range(len(vertices)):
             x, y, z = normals[t].T
             colors = np.stack([codes + (z >= 0) / 48, y / 2 + 0.5, x / 2 + 0.5], 1)
-            points.SetData(numpy_to_vtk(vertices[t], deep=True))
-            scalars = numpy_to_vtk((255 * colors + 0.5).astype(np.uint8), deep=True)
+            points.SetData(convert.numpy_to_vtk(vertices[t], deep=True))
+            scalars = convert.numpy_to_vtk((255 * colors + 0.5).astype(np.uint8), deep=True)
             data.GetPointData().SetScalars(scalars)
             points.Modified()
             window.Render()
             window.GetPixelData(0, 0, WIDTH - 1, HEIGHT - 1, 0, pixels, 0)
-            shown = vtk_to_numpy(pixels).reshape(HEIGHT, WIDTH, 3)
+            shown = convert.vtk_to_numpy(pixels).reshape(HEIGHT, WIDTH, 3)
             assert (shown != 255).any(), "VTK drew nothing"
 
     return draw
