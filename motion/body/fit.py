@@ -17,12 +17,7 @@ from torch import Tensor
 
 from motion.body.fit_markers import NUM_POSE, Markers, Pose
 from motion.body.fit_solver import Problem, minimize
-from motion.body.fit_start import (
-    NUM_YAWS,
-    best_path,
-    start_from_joints,
-    start_from_keypoints,
-)
+from motion.body.fit_start import NUM_YAWS, best_path, start_from_joints, start_from_keypoints
 from motion.body.model import BodyModel
 from motion.body.pose_prior import PosePrior
 from motion.camera import to_world
@@ -75,25 +70,26 @@ class Fit(NamedTuple):
 @torch.no_grad()
 def fit_joints(
     body: BodyModel,
-    joints: Float[Tensor, "*batch t j 3"],
+    joints: Float[Tensor, "*shape"],
     *,
     fps: float,
     names: tuple[str, ...] | None = None,
-    confidence: Float[Tensor, "*batch t j"] | None = None,
+    confidence: Float[Tensor, "*points"] | None = None,
     config: FitConfig | None = None,
 ) -> Fit:
     """Poses, one shape per clip and translations whose joints lie at given places.
 
     Args:
-        joints: metres, in the frame that the motion shall have (world: y up).
+        joints: (..., t, j, 3) in metres, in the frame that the motion shall have (world: y up).
         fps: frames per second, for the accelerations.
         names: SMPL names of the j joints; by default the first j of `SMPL_JOINTS` (22 and 24).
-        confidence: in [0, 1]; a joint of confidence 0 is missing and may be NaN.
+        confidence: (..., t, j) in [0, 1]; a joint of confidence 0 is missing and may be NaN.
 
     Raises:
         ValueError: empty or wrongly shaped input, an unknown name, or NaN in a joint that counts.
     """
     started, config = time.perf_counter(), config or FitConfig()
+    _require_shape(joints, 3, "joints")
     if names is None and joints.shape[-2] not in (22, NUM_JOINTS):
         raise ValueError(
             f"{joints.shape[-2]} joints without names; expected SMPL's first 22 or all 24: "
@@ -121,11 +117,11 @@ def fit_joints(
 @torch.no_grad()
 def fit_keypoints(
     body: BodyModel,
-    keypoints: Float[Tensor, "*batch t 17 2"],
+    keypoints: Float[Tensor, "*shape"],
     intrinsics: Float[Tensor, "3 3"],
     *,
     fps: float,
-    confidence: Float[Tensor, "*batch t 17"] | None = None,
+    confidence: Float[Tensor, "*points"] | None = None,
     T_camera_world: Float[Tensor, "4 4"] | None = None,
     config: FitConfig | None = None,
 ) -> Fit:
@@ -136,15 +132,16 @@ def fit_keypoints(
     sequence of these starts the fit of the clip.
 
     Args:
-        keypoints: pixels from the image's corner.
+        keypoints: (..., t, 17, 2) in pixels from the image's corner.
         intrinsics: camera matrix of that image.
-        confidence: in [0, 1]; a keypoint of confidence 0 is missing and may be NaN.
+        confidence: (..., t, 17) in [0, 1]; a keypoint of confidence 0 is missing and may be NaN.
         T_camera_world: with it the motion is in the world frame, else in the camera's.
 
     Raises:
         ValueError: empty or wrongly shaped input, or NaN in a keypoint that counts.
     """
     started, config = time.perf_counter(), config or FitConfig()
+    _require_shape(keypoints, 2, "keypoints")
     if keypoints.shape[-2] != len(COCO_17):
         raise ValueError(
             f"{keypoints.shape[-2]} keypoints per frame; expected the 17 of COCO: pick them from "
@@ -165,16 +162,22 @@ def fit_keypoints(
     return _fit(motion, error, "px", started)
 
 
+def _require_shape(observed: Float[Tensor, "*shape"], columns: int, what: str) -> None:
+    shape = tuple(observed.shape)
+    if len(shape) < 3 or shape[-1] != columns:
+        raise ValueError(f"{what} of shape {shape}; expected (..., frames, points, {columns})")
+    if not observed.numel():
+        raise ValueError(f"{what} of shape {shape} are empty: give a frame or more")
+
+
 def _checked(
     body: BodyModel,
     observed: Float[Tensor, "*batch t m _"],
-    confidence: Float[Tensor, "*batch t m"] | None,
+    confidence: Float[Tensor, "*points"] | None,
     fps: float,
     what: str,
 ) -> tuple[Float[Tensor, "b t m _"], Float[Tensor, "b t m"]]:
     """Observations and weights with one batch axis, in the body's precision, without NaN."""
-    if not observed.numel():
-        raise ValueError(f"{what} of shape {tuple(observed.shape)} are empty: give a frame or more")
     if not fps > 0:
         raise ValueError(f"fps is {fps}; expected a positive number of frames per second")
     target = observed.reshape(-1, *observed.shape[-3:]).to(body.rest_joints(torch.zeros(10)))
@@ -248,10 +251,9 @@ def _keypoint_start(
         )
         found.append(minimize(problem, pose, config.start_iterations))
     poses = [torch.cat(parts) for parts in zip(*(pose for pose, _ in found), strict=True)]
-    R, translation, betas = (p.unflatten(0, (b, t, NUM_YAWS)) for p in poses)
-    R, translation = R[:, :, :, 0], translation[:, :, :, 0]
+    turns, places, betas = (part.unflatten(0, (b, t, NUM_YAWS)) for part in poses)
     energy = torch.cat([value for _, value in found]).unflatten(0, (b, t, NUM_YAWS))
-    root = R[..., 0, :, :]
+    root = turns[..., 0, 0, :, :]
     turn = geodesic_rad(
         root[:, :-1, :, None].expand(-1, -1, -1, NUM_YAWS, -1, -1).contiguous(),
         root[:, 1:, None].expand(-1, -1, NUM_YAWS, -1, -1, -1).contiguous(),
@@ -259,7 +261,7 @@ def _keypoint_start(
     chosen = best_path(energy, (turn / 0.2).square())
     clips, frames = torch.arange(b)[:, None], torch.arange(t)
     shape = betas[clips, frames, chosen].mean(1)
-    return Pose(R[clips, frames, chosen], translation[clips, frames, chosen], shape)
+    return Pose(turns[clips, frames, chosen, 0], places[clips, frames, chosen, 0], shape)
 
 
 def _distance(problem: Problem, pose: Pose) -> Float[Tensor, "b t"]:
@@ -295,5 +297,4 @@ def _fit(
     motion: Motion, error: Float[Tensor, "b t"], unit: Literal["mm", "px"], started: float
 ) -> Fit:
     seconds = (time.perf_counter() - started) / error.numel()
-    shape = motion.R_parent_child.shape[:-3]
-    return Fit(motion, error.reshape(shape), unit, seconds)
+    return Fit(motion, error.reshape(motion.R_parent_child.shape[:-3]), unit, seconds)

@@ -18,7 +18,12 @@ from motion.body.pose_prior import PosePrior
 from motion.camera import project
 from motion.rotations import matrix_from_rotvec, rotvec_from_matrix
 
-_CG_STEPS = 20
+_CG_STEPS = 10
+"""Few: an inexact step only costs another one."""
+_CONVERGED = 1e-3
+"""Relative decrease of the energy at which a clip is done."""
+_STUCK = 1e3
+"""Damping at which a clip is done because no step helps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,12 @@ class Problem:
     smooth: Float[Tensor, "75"]
     """Inverse variance of each unknown's acceleration, per frame squared."""
 
+    @property
+    def shape_weight(self) -> int:
+        """The number of frames: what a rig or a detector gets wrong about the shape, it gets wrong
+        in every frame, so more frames are no more evidence."""
+        return self.target.shape[1]
+
     def residual(self, points: Float[Tensor, "b t m 3"]) -> Float[Tensor, "b t m _"]:
         """In the observations' unit; NaN at or behind the camera."""
         if self.intrinsics is None:
@@ -52,7 +63,7 @@ class Problem:
         data = torch.where(self.weight > 0, robust, 0.0).sum((1, 2))
         posed = self.prior.energy(pose.R_parent_child).sum(1)
         bend = (_accelerations(pose).square() * self.smooth).sum((1, 2))
-        return (data + posed + bend + pose.betas.square().sum(-1)) / 2
+        return (data + posed + bend + self.shape_weight * pose.betas.square().sum(-1)) / 2
 
 
 class _Equations(NamedTuple):
@@ -66,7 +77,7 @@ class _Equations(NamedTuple):
 
 
 def minimize(problem: Problem, pose: Pose, iterations: int) -> tuple[Pose, Float[Tensor, "b"]]:
-    """The pose after `iterations` steps of Levenberg-Marquardt, and its energy."""
+    """The pose after at most `iterations` steps of Levenberg-Marquardt, and its energy."""
     energy = problem.energy(pose)
     damping = torch.full_like(energy, 1e-2)
     for _ in range(iterations):
@@ -78,8 +89,11 @@ def minimize(problem: Problem, pose: Pose, iterations: int) -> tuple[Pose, Float
         trial = problem.energy(proposed)
         better = trial < energy  # False for NaN: a body that went behind the camera
         pose = Pose(*(_choose(better, new, old) for new, old in zip(proposed, pose, strict=True)))
+        done = (better & (energy - trial < _CONVERGED * energy)) | (damping > _STUCK)
         energy = torch.where(better, trial, energy)
-        damping = torch.where(better, damping / 5, damping * 8).clamp(1e-6, 1e6)
+        damping = torch.where(better, damping / 5, damping * 8).clamp(min=1e-6)
+        if bool(done.all()):
+            break
     return pose, energy
 
 
@@ -102,14 +116,15 @@ def _linearize(problem: Problem, pose: Pose) -> _Equations:
     J, K = (scale * by_pose).flatten(2, 3), (scale * by_betas).flatten(2, 3)
     r = (scale[..., 0] * residual).flatten(2, 3)[..., None]
     frames, slope = J.mT @ J, (J.mT @ r)[..., 0]
-    shape_slope = (K.mT @ r)[..., 0].sum(1) + pose.betas
+    shape_slope = (K.mT @ r)[..., 0].sum(1) + problem.shape_weight * pose.betas
     gradient, curvature = problem.prior.linearize(pose.R_parent_child)
     blocks = frames[..., 3:-3, 3:-3].unflatten(-1, (-1, 3)).unflatten(-3, (-1, 3))
     blocks.diagonal(dim1=-4, dim2=-2).add_(curvature.permute(0, 1, 3, 4, 2))
     slope[..., 3:-3] += gradient.flatten(-2)
     slope += problem.smooth * _bend_transposed(_accelerations(pose), slope)
-    identity = torch.eye(K.shape[-1]).to(K)
-    return _Equations(frames, J.mT @ K, (K.mT @ K).sum(1) + identity, slope, shape_slope)
+    shape = (K.mT @ K).sum(1)
+    shape.diagonal(dim1=-2, dim2=-1).add_(problem.shape_weight)
+    return _Equations(frames, J.mT @ K, shape, slope, shape_slope)
 
 
 def _image_jacobian(
@@ -160,17 +175,18 @@ def _solve(
 
     def multiply(x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         bent = smooth * _bend_transposed(_bend(x), x)
-        y = (frames @ x[..., None] + coupling @ s[:, None, :, None])[..., 0] + bent
-        return y, ((coupling.mT @ x[..., None]).sum(1) + shape @ s[..., None])[..., 0]
+        y = (frames @ x[..., None])[..., 0] + torch.einsum("btps,bs->btp", coupling, s) + bent
+        return y, torch.einsum("btps,btp->bs", coupling, x) + (shape @ s[..., None])[..., 0]
 
     stiff = frames.clone()
     if num_frames > 2:
         stiff.diagonal(dim1=-2, dim2=-1).add_(6 * smooth)
-    frame_factor, shape_factor = torch.linalg.cholesky(stiff), torch.linalg.cholesky(shape)
+    # Inverses, since a product is several times as fast as two triangular solves.
+    frame_inverse = torch.cholesky_inverse(torch.linalg.cholesky(stiff))
+    shape_inverse = torch.cholesky_inverse(torch.linalg.cholesky(shape))
 
     def precondition(x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        y = torch.cholesky_solve(x[..., None], frame_factor)[..., 0]
-        return y, torch.cholesky_solve(s[..., None], shape_factor)[..., 0]
+        return (frame_inverse @ x[..., None])[..., 0], (shape_inverse @ s[..., None])[..., 0]
 
     x, s = torch.zeros_like(equations.frame_slope), torch.zeros_like(equations.shape_slope)
     rx, rs = -equations.frame_slope, -equations.shape_slope

@@ -96,8 +96,10 @@ def start_from_keypoints(
     angles = torch.stack([torch.full_like(yaw, torch.pi), yaw], -1)
     R = relaxed.expand(n, NUM_YAWS, NUM_JOINTS, 3, 3).clone()
     R[..., 0, :, :] = matrix_from_euler(angles, "xy")
-    R = R.flatten(0, 1)[:, None]
-    pose = Pose(R, pixels.new_zeros(len(R), 1, 3), pixels.new_zeros(len(R), 10))
+    count = n * NUM_YAWS
+    pose = Pose(
+        R.flatten(0, 1)[:, None], pixels.new_zeros(count, 1, 3), pixels.new_zeros(count, 10)
+    )
     points = markers.points(pose)[:, 0]
     share = (weight / weight.sum(-1, keepdim=True).clamp(min=1e-6)).repeat_interleave(NUM_YAWS, 0)
     seen, matrix = (value.repeat_interleave(NUM_YAWS, 0) for value in (pixels, intrinsics))
