@@ -202,7 +202,7 @@ def test_valid_but_broken_frames_are_refused() -> None:
 
 def test_keyframe_errors_take_the_best_sample() -> None:
     truth = clips(t=9)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(5)
     noise = torch.randn(2, 3, 9, 24, 3, generator=generator, dtype=torch.float64)
     samples = truth[:, None] + torch.tensor([0.3, 0.01, 0.1])[:, None, None, None] * noise
     frames = keyframes(9, 3)
