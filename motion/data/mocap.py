@@ -64,7 +64,7 @@ def find_files(config: MocapConfig) -> list[tuple[Path, Told]]:
     Raises:
         ValueError: no folder, or nothing in it to import.
     """
-    if config.folder is None or not config.folder.is_dir():
+    if config.folder is None or not config.folder.expanduser().is_dir():
         raise ValueError(
             f"mocap.folder is {config.folder}; give a folder of {', '.join(SUFFIXES)} files "
             "(--mocap.folder DIR)"
@@ -97,7 +97,10 @@ def plan_windows(config: MocapConfig, clip: ProceduralConfig) -> dict[str, list[
     assert config.folder is not None
     folder = config.folder.expanduser().absolute()
     found: dict[str, list[Window]] = {"train": [], "validation": [], "test": []}
-    taken = [(path, told, _length(path, config, clip)) for path, told in find_files(config)]
+    taken = [
+        (path, told, _length(path, config.source_fps, clip.fps, clip.body))
+        for path, told in find_files(config)
+    ]
     long = [(path, told, frames) for path, told, frames in taken if frames >= clip.num_frames]
     if not long:
         raise ValueError(
@@ -112,8 +115,9 @@ def plan_windows(config: MocapConfig, clip: ProceduralConfig) -> dict[str, list[
     return found
 
 
-def _length(path: Path, config: MocapConfig, clip: ProceduralConfig) -> int:
-    return _imported(path, config.source_fps, clip.fps, clip.body, 0).motion.num_frames
+@functools.lru_cache(maxsize=65536)
+def _length(path: Path, source_fps: float | None, fps: float, body: str) -> int:
+    return _imported(path, source_fps, fps, body, 0).motion.num_frames
 
 
 def assign_splits(clips: Sequence[str]) -> dict[str, str]:

@@ -202,19 +202,30 @@ def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dic
     A storage failure comes back as a value: as an exception, its advice would be lost in a remote
     traceback, and Ray would drop the other shards in flight.
     """
-    listed = row["windows"]
-    windows = [Window(*w) for w in (json.loads(listed) if isinstance(listed, str) else listed)]
-    shard = ShardPlan(**{**row, "windows": tuple(windows)})
+    shard = _shard_of(row)
     if shard.windows:
         sealed = [seal(mocap_row(window, config.mocap, config.clip)) for window in shard.windows]
     else:
-        seeds = range(int(shard.first_seed), int(shard.first_seed) + int(shard.num_clips))
+        seeds = range(shard.first_seed, shard.first_seed + shard.num_clips)
         sealed = [seal(clip_row(generate_clip(seed, config.clip), shard.split)) for seed in seeds]
     try:
         write_shard(root / shard.file, sealed, row_group_size=config.row_group_size)
     except StorageError as error:
         return {"file": shard.file, "error": str(error)}
     return {"file": shard.file, "error": ""}
+
+
+def _shard_of(row: dict[str, Any]) -> ShardPlan:
+    """The plan that travelled as a row of a table."""
+    listed: Any = row["windows"]
+    windows = json.loads(listed) if isinstance(listed, str) else listed
+    return ShardPlan(
+        file=row["file"],
+        split=row["split"],
+        first_seed=int(row["first_seed"]),
+        num_clips=int(row["num_clips"]),
+        windows=tuple(Window(*window) for window in windows),
+    )
 
 
 def describe(config: PrepareConfig) -> str:
@@ -228,7 +239,7 @@ def describe(config: PrepareConfig) -> str:
     found = _stored(root)
     if found is not None:
         require_same(found, config.identity, place=root, what="a data set", other="root")
-    count = dict.fromkeys(("train", "validation", "test"), 0)
+    count: dict[str, int] = {"train": 0, "validation": 0, "test": 0}
     for shard in shards:
         count[shard.split] += shard.num_clips
     origin = f"{len(clip.families)} families"

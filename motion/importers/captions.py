@@ -6,6 +6,7 @@ text. Nothing is made up: a clip that neither tells about has no caption.
 """
 
 import csv
+import functools
 import re
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -54,10 +55,10 @@ def tell(path: Path, folder: Path) -> Told:
     text = ""
     take = _TAKE.search(path.stem)
     if base is not None:
-        row = _rows(base / INDEX, "file").get(path.relative_to(base).as_posix(), {})
+        row = _read(base / INDEX, "file").get(path.relative_to(base).as_posix(), {})
         text = row.get("text", "")
         if not text and take and (base / DESCRIPTIONS).is_file():
-            told = _rows(base / DESCRIPTIONS, "clip").get(take[1], {})
+            told = _read(base / DESCRIPTIONS, "clip").get(take[1], {})
             text = told.get("description", "") or told.get("subject_description", "")
     # The place says so even where the index does not.
     flagged = FLAGGED in path.absolute().parts or "NON-COMMERCIAL" in row.get("flag", "")
@@ -68,7 +69,13 @@ def tell(path: Path, folder: Path) -> Told:
     return Told(clip, text.strip(), row.get("licence", "") or UNSTATED, flagged)
 
 
-def _rows(path: Path, key: str) -> dict[str, dict[str, str]]:
+def _read(path: Path, key: str) -> dict[str, dict[str, str]]:
+    return _rows(path, key, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _rows(path: Path, key: str, changed_ns: int) -> dict[str, dict[str, str]]:
+    """Rows of a table by one column; `changed_ns` keeps a changed file from being remembered."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if key not in (reader.fieldnames or ()):

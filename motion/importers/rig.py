@@ -62,6 +62,11 @@ REQUIRED: Final = (
     "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
     "head",
 )  # fmt: skip
+MEASURED: Final = (
+    "neck", "head", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+)  # fmt: skip
+"""Joints whose position error is measured."""
 OPTIONAL: Final = (
     "left_foot", "right_foot", "left_collar", "right_collar", "left_hand", "right_hand",
 )  # fmt: skip
@@ -84,8 +89,9 @@ _HUMANIK = {
     "collar": "{}Shoulder",
     "shoulder": "{}Arm",
     "elbow": "{}ForeArm",
-    # CMU's forearm twist is a joint of its own at the wrist: the hand proper is the finger base.
-    "wrist": "{}FingerBase|{}Hand",
+    # CMU's next joint, the finger base, bends the wrist by an implausible 30 degrees in a walk;
+    # its Daz conversion dropped it, and so do we in every rig: the hand continues the forearm.
+    "wrist": "{}Hand",
     "hand": "{}HandIndex1|{}HandMiddle1|{}HandEnd|{}Hand_End|{}Hand_end",
 }
 
@@ -146,8 +152,8 @@ CONVENTIONS: Final[Mapping[str, Names]] = MappingProxyType(
                     "collar": "{}clavicle",
                     "shoulder": "{}humerus",
                     "elbow": "{}radius",
-                    # The bone "wrist" is the lower forearm, which only twists.
-                    "wrist": "{}hand|{}wrist",
+                    # The bone "wrist" is the lower forearm, which only twists; see above.
+                    "wrist": "{}wrist",
                     "hand": "{}fingers",
                 },
                 "l",
@@ -195,13 +201,8 @@ Rotation vectors in degrees, from standing straight with the arms out sideways. 
 their joints inside a mesh, with the forearm 17 degrees bent. CMU's Daz files were made from the
 MotionBuilder ones by matching their inserted first frames, and this is the posture of those."""
 
-# CMU in 3ds Max's convention: the hand proper hangs below the wrist, which only twists.
-_HANDS: Final = {
-    "left_wrist": ("lhand",),
-    "right_wrist": ("rhand",),
-    "left_hand": ("LFingers",),
-    "right_hand": ("RFingers",),
-}
+_CMU_HANDS: Final = {"left_hand": "LFingers", "right_hand": "RFingers"}
+"""CMU in 3ds Max's convention has joints beyond the wrist."""
 _PREFIX: Final = re.compile(r"^(?:Character\d*_|mixamorig\d*:|f_avg_|m_avg_|[\w-]+:)")
 
 
@@ -232,7 +233,7 @@ def find_roles(source: SourceMotion, names: Mapping[str, str] | None = None) -> 
             "the joint of the file for every SMPL joint"
         )
     if convention == "3ds Max":
-        roles |= {role: plain[n[0]] for role, n in _HANDS.items() if n[0] in plain}
+        roles |= {role: plain[name] for role, name in _CMU_HANDS.items() if name in plain}
     return _with_chains(source, convention, roles)
 
 

@@ -6,6 +6,7 @@ types.
 """
 
 import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -80,20 +81,25 @@ def read_smpl(path: Path, body: BodyModel, *, fps: float | None = None, up: Up =
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.suffix == ".pkl":
-        values = read_arrays(path)
+    if path.suffix.lower() == ".pkl":
+        try:
+            values = read_arrays(path)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         people = values.get("person_data")
         if isinstance(people, Mapping) and len(people) == 1:  # one tracked person (GLAMR)
             values = {str(key): value for key, value in next(iter(people.values())).items()}
         return values
-    with np.load(path, allow_pickle=False) as archive:
-        try:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-        except ValueError as error:
-            raise ValueError(
-                f"{path} holds Python objects ({error}), which could run code when read: save its "
-                "arrays one by one with numpy.savez"
-            ) from error
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is no whole .npz file ({error}): copy it again") from error
+    except ValueError as error:
+        raise ValueError(
+            f"{path} holds Python objects ({error}), which could run code when read: save its "
+            "arrays one by one with numpy.savez"
+        ) from error
 
 
 def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

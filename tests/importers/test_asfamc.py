@@ -79,7 +79,7 @@ def test_bones_turn_about_their_own_axes(pair: Callable[..., Path]) -> None:
 
 
 def test_frame_rate_is_the_caller_s(pair: Callable[..., Path]) -> None:
-    assert read_asfamc(pair(), fps=60).fps == 60
+    assert read_asfamc(pair(), fps=60.0).fps == 60
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def test_constant_speed_is_resampled_exactly(body: BodyModel, fps: float) -> Non
 
 
 def test_wrong_frame_rate(body: BodyModel) -> None:
-    with pytest.raises(ValueError, match=r"to 0 frames per second: give .* a positive rate"):
-        resample(_turning(body, 3, 30), 0.0)
+    with pytest.raises(ValueError, match=r"to 0.0 frames per second: give .* a positive rate"):
+        resample(_turning(body, 3, 30.0), 0.0)
 
 
 def test_standing_feet_are_on_the_floor_and_in_contact(body: BodyModel) -> None:

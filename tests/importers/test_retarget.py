@@ -129,9 +129,9 @@ def test_a_rest_pose_that_is_no_person(bvh: Callable[..., Path], body: BodyModel
 
 def test_frame_rate_that_contradicts_the_file(bvh: Callable[..., Path], body: BodyModel) -> None:
     with pytest.raises(ValueError, match=r"Frame Time says 60 .* source_fps=120 was given"):
-        read_motion(bvh(), body, source_fps=120)
-    with pytest.raises(ValueError, match=r"source_fps is 0; expected 1 to 1000"):
-        read_motion(bvh(), body, source_fps=0)
+        read_motion(bvh(), body, source_fps=120.0)
+    with pytest.raises(ValueError, match=r"source_fps is 0.0; expected 1 to 1000"):
+        read_motion(bvh(), body, source_fps=0.0)
 
 
 def test_unknown_files(tmp_path: Path, body: BodyModel) -> None:
@@ -144,7 +144,7 @@ def test_unknown_files(tmp_path: Path, body: BodyModel) -> None:
 
 def test_cmu_takes_agree_across_rigs(real_data: Path, body: BodyModel) -> None:
     mocap = real_data / "mocap"
-    for take, limit_mm in (("02_03", 45), ("07_01", 30), ("09_11", 35)):
+    for take, limit_mm in (("02_03", 32), ("07_01", 20), ("09_11", 18)):
         ours = read_motion(mocap / f"cmu_bvh_mb/{take}.bvh", body).motion
         daz = read_motion(mocap / f"cmu_bvh_daz/{take}.bvh", body).motion
         frames = min(ours.num_frames, daz.num_frames)
@@ -167,4 +167,5 @@ def test_the_same_clip_in_metres_and_in_cmu_units(real_data: Path, body: BodyMod
     raw = read_motion(folder / "131_01.bvh", body)
     scaled = read_motion(folder / "scaled_131_01.bvh", body)
     assert (raw.unit, scaled.unit) == ("CMU unit", "metre")
-    assert _distance_mm(body, raw, scaled) < 0.1
+    a, b = (motion_joints(body, found.motion)[:994] for found in (raw, scaled))
+    assert 1000 * float((a - b).norm(dim=-1).mean()) < 0.5

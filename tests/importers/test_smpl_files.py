@@ -111,7 +111,7 @@ def test_bad_files_say_what_is_wrong(
 
 def test_a_given_frame_rate_must_not_contradict_the_file(tmp_path: Path, body: BodyModel) -> None:
     with pytest.raises(ValueError, match=r"mocap_framerate is 120 .* source_fps=60 was given"):
-        read_motion(_npz(tmp_path, _amass()), body, source_fps=60)
+        read_motion(_npz(tmp_path, _amass()), body, source_fps=60.0)
 
 
 class _Evil:
@@ -126,7 +126,7 @@ def test_a_pickle_that_runs_code_is_refused(
     path = tmp_path / "clip.pkl"
     path.write_bytes(pickle.dumps({"poses": _Evil()}))
     with pytest.raises(ValueError, match=r"builtins.eval.*convert it to .npz"):
-        read_motion(path, body, source_fps=60)
+        read_motion(path, body, source_fps=60.0)
     assert not (tmp_path / "evil").exists()
 
 
@@ -136,17 +136,26 @@ def test_python_objects_in_an_npz_are_refused(tmp_path: Path, body: BodyModel) -
         read_motion(path, body)
 
 
+def test_a_file_that_was_cut_off(tmp_path: Path, body: BodyModel) -> None:
+    path = _npz(tmp_path, _amass())
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"is no whole .npz file .*copy it again"):
+        read_motion(path, body)
+
+
 def test_published_smpl_files(real_data: Path, body: BodyModel) -> None:
     dance = real_data / "smpl/aistpp/gBR_sBM_cAll_d04_mBR0_ch01.pkl"
-    motion = read_motion(dance, body, source_fps=60, fps=16).motion
+    motion = read_motion(dance, body, source_fps=60.0, fps=16.0).motion
     heights = motion_joints(body, motion)[..., 1]
     assert 0.5 < float(heights[:, 0].median()) < 1.1
     assert float(heights.amin()) > -0.1
-    run = read_motion(real_data / "smpl/other/glamr_running_seed1.pkl", body, source_fps=30).motion
+    run = read_motion(
+        real_data / "smpl/other/glamr_running_seed1.pkl", body, source_fps=30.0
+    ).motion
     assert float(motion_joints(body, run)[:, joint("head"), 1].median()) > 1.2
     with pytest.raises(ValueError, match="root's rotation is missing"):
         read_motion(real_data / "smpl/other/motionbert_poses69.npz", body)
     with pytest.raises(ValueError, match="holds Python objects"):
         read_motion(real_data / "smpl/other/romp_output.npz", body)
     with pytest.raises(ValueError, match=r"refused to read the pickle: it asks for joblib"):
-        read_motion(real_data / "smpl/asap_joints/walk_level4.pkl", body, source_fps=30)
+        read_motion(real_data / "smpl/asap_joints/walk_level4.pkl", body, source_fps=30.0)
