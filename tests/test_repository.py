@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "motion"
 MAX_LINES = 350
 
-RAY = ("data", "curation", "training", "evaluation.py", "serving.py")
+RAY = ("data", "curation", "training", "evaluation", "serving.py")
 DEEPSPEED = ("training", "networks/attention.py")
 
 LAYERS = (
@@ -22,7 +22,7 @@ LAYERS = (
     ("diffusion", "networks", "representations"),
     ("models",),
     ("inference.py",),
-    ("training", "evaluation.py", "serving.py"),
+    ("training", "evaluation", "serving.py"),
 )
 """A file imports from its own layer and from those before it. Parts of the library that are named
 in no layer (data, encoders, export, view, metrics, paths) are held by the rules below."""

@@ -165,7 +165,7 @@ def held_out(pipeline: Pipeline, config: EvaluationConfig) -> Iterator[Batch]:
         ValueError: the dataset has other encoders than the export, or too few clips.
     """
     manifest = Manifest.load(config.root or Path(pipeline.config["data"]["root"]))
-    _require_encoders(pipeline, manifest)
+    require_encoders(pipeline, manifest)
     clips = [ClipRef.of(row) for row in manifest.select(config.split)]
     size = min(config.batch_size, config.num_clips)
     plan = Plan(clips, seed=config.seed, micro_batch=size, accumulation=1, world=1)
@@ -183,7 +183,12 @@ def held_out(pipeline: Pipeline, config: EvaluationConfig) -> Iterator[Batch]:
         yield Batch.from_columns(collate(found))
 
 
-def _require_encoders(pipeline: Pipeline, manifest: Manifest) -> None:
+def require_encoders(pipeline: Pipeline, manifest: Manifest) -> None:
+    """Refuse a dataset whose latents or texts the export cannot read.
+
+    Raises:
+        ValueError: another encoder made them.
+    """
     for name, encoder in {"text": pipeline.text, **pipeline.autoencoders}.items():
         found = manifest.encoders[name]["hash"]
         if found != encoder.hash:
