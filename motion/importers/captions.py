@@ -93,6 +93,7 @@ def wordings(text: str, count: int) -> list[str]:
         raise ValueError("a clip without a description has no caption: add its text to the index")
     plain = re.sub(r"\s*/\s*", " or ", text.strip().lower())
     plain = re.sub(r"\s+-\s+", ": ", plain)
+    plain = re.sub(r"\bself\b", "themselves", plain)
     sentence = _sentence(plain)
     forms = [f"{subject} {sentence}" for subject in _SUBJECTS] if sentence else []
     forms += [f"{subject} performs: {plain}" for subject in _SUBJECTS]

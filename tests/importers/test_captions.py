@@ -45,6 +45,7 @@ def test_flagged_files_are_marked_by_their_place(tmp_path: Path) -> None:
         ("walk", "a person walks"),
         ("slow walk", "a person walks slowly"),
         ("unscrew bottlecap, drink soda", "a person unscrews bottlecap, drinks soda"),
+        ("wash self", "a person washes themselves"),
         ("run/jog", "a person performs: run or jog"),
         ("dance - small jetes, pirouette", "a person performs: dance: small jetes, pirouette"),
         ("swordplay", "a person performs: swordplay"),
