@@ -3,9 +3,13 @@
 from typing import Final
 
 from motion.models.comovi.config import CoMoViConfig
+from motion.models.evaluator.system import EvaluatorConfig
 from motion.models.videomae.system import VideoMAETrainingConfig
 
-SYSTEMS: Final[dict[str, type[CoMoViConfig] | type[VideoMAETrainingConfig]]] = {
+SYSTEMS: Final[
+    dict[str, type[CoMoViConfig] | type[EvaluatorConfig] | type[VideoMAETrainingConfig]]
+] = {
     "comovi": CoMoViConfig,
+    "evaluator": EvaluatorConfig,
     "videomae": VideoMAETrainingConfig,
 }

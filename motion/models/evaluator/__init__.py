@@ -1,0 +1,1 @@
+"""Evaluators: text and motion in one space, for FID and R-precision."""
