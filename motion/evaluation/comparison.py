@@ -1,0 +1,280 @@
+"""A protocol on one or several exports: samples, scores, and the table in all its forms."""
+
+import datetime
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import mlflow
+import ray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from rich.console import Console
+
+from motion import paths
+from motion.body.model import BodyModel
+from motion.data.manifest import Manifest
+from motion.data.storage import replacing
+from motion.evaluation import scores
+from motion.evaluation.clips import Clips
+from motion.evaluation.conditions import log_to_run
+from motion.evaluation.embedding import require_features, require_texts
+from motion.evaluation.plots import table_png
+from motion.evaluation.protocols import Protocol, RootPath, protocol_named
+from motion.evaluation.published import published_rows
+from motion.evaluation.sampling import Request, request_folder
+from motion.evaluation.tables import Row, Table, console, flat_metrics, latex, markdown
+from motion.inference import Pipeline
+from motion.metrics.evaluator import Evaluator, load_evaluator
+from motion.training.tracking import git_state, use_run
+
+
+class ComparisonConfig(BaseModel):
+    """What is compared, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    exports: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """Folders of exports: one row each."""
+    protocol: str = "comovi-motion"
+    """One of `motion.evaluation.protocols.PROTOCOLS`."""
+    evaluator: Path | None = None
+    """Evaluator's export; the text-to-motion protocols need one."""
+    root: Path | None = None
+    """Encoded dataset; the one that the first export was trained on unless given."""
+    split: str = "test"
+    """Real clips."""
+    num_clips: Annotated[int, Field(ge=1)] | None = None
+    """A random choice of clips; all of the split unless given."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Clips that are sampled together. Other sizes draw other noise."""
+    passes: Annotated[int, Field(ge=1)] | None = None
+    """Independent samplings; the protocol's number unless given."""
+    min_frames: Annotated[int, Field(ge=1)] | None = None
+    """Shortest clip in frames of the protocol; the protocol's unless given."""
+    multimodality: bool = True
+    """Sample many motions for a few prompts where the protocol has MultiModality."""
+    root_path: RootPath = "sample"
+    """Root path of generated motions: `sample`, `held` or `true`."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Sampling options that replace the exports' own."""
+    seed: int = 0
+    """Of clips, captions, crops, noise, batches and intervals."""
+    restricted: bool = False
+    """Also evaluate clips under a restrictive licence, in marked rows of their own."""
+    native_video: bool = False
+    """Video protocol without the vbench package: temporal flickering alone."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Sampling actors; as many as the cluster holds unless given."""
+    num_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs per actor; None takes one where the cluster has one."""
+    output: Path = Field(default_factory=lambda: paths.outputs() / "evaluation")
+    """Samples, tables and plots."""
+
+    def protocol_used(self) -> Protocol:
+        """The protocol with what is overridden."""
+        protocol = protocol_named(self.protocol)
+        changes: dict[str, object] = {}
+        if self.passes is not None:
+            changes["passes"] = self.passes
+            if self.passes > 1:
+                changes["metrics"] = protocol.metrics.model_copy(update={"repeats": self.passes})
+        if self.min_frames is not None:
+            changes["min_frames"] = self.min_frames
+        if not self.multimodality:
+            changes["multimodal_prompts"] = 0
+        seeded = changes.get("metrics", protocol.metrics)
+        assert isinstance(seeded, BaseModel)
+        changes["metrics"] = seeded.model_copy(update={"seed": self.seed})
+        return protocol.model_copy(update=changes)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One export that is compared."""
+
+    export: Path
+    hash: str
+    config: Mapping[str, JsonValue]
+    """Its config.json."""
+
+
+def compare(config: ComparisonConfig) -> tuple[Table, list[Path]]:
+    """Run the comparison on the cluster, and write the table; samples that exist are not remade.
+
+    Returns:
+        The table and the written files.
+
+    Raises:
+        ValueError: an export, the dataset or the evaluator does not fit the protocol.
+        RuntimeError: the video protocol without the vbench package.
+    """
+    protocol = config.protocol_used()
+    evaluator = evaluator_for(protocol, config.evaluator)
+    scores.require_packages(protocol, native=config.native_video)
+    pipelines = [Pipeline.load(export) for export in config.exports]
+    subjects = [Subject(p.export, p.hash, p.config) for p in pipelines]
+    manifest = Manifest.load(config.root or Path(pipelines[0].config["data"]["root"]))
+    if evaluator is not None:
+        require_texts(evaluator, manifest)
+    body = _one_body(pipelines)
+    if not ray.is_initialized():
+        ray.init(logging_level="WARNING")
+    real: list[Row] = []
+    ours: list[Row] = []
+    facts: dict[str, str] = {}
+    for flagged in (False, True) if config.restricted else (False,):
+        clips = Clips.select(
+            manifest,
+            config.split,
+            num_clips=config.num_clips,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            flagged=flagged,
+        )
+        run = scores.Run(
+            protocol=protocol,
+            clips=clips,
+            body=body,
+            evaluator=evaluator,
+            native_video=config.native_video,
+            workers=config.workers,
+            num_gpus=config.num_gpus,
+        )
+        row, found, used = scores.score(run, _requests(config, protocol, subjects, manifest))
+        real += [row.model_copy(update={"flagged": flagged})] if row else []
+        ours += [one.model_copy(update={"flagged": flagged}) for one in found]
+        facts |= {f"{name} (restricted clips)" if flagged else name: x for name, x in used.items()}
+    rows = (*real, *ours, *published_rows(protocol.name))
+    facts = _facts(config, protocol, evaluator, subjects, manifest) | facts
+    table = Table(title=protocol.name, columns=protocol.columns, rows=rows, facts=facts)
+    files = write_table(table, config.output.expanduser().resolve() / _name(protocol, subjects))
+    _log(table, subjects, files)
+    return table, files
+
+
+def evaluator_for(protocol: Protocol, path: Path | None) -> Evaluator | None:
+    """The evaluator, where the protocol needs one.
+
+    Raises:
+        ValueError: it is missing, or sees other features.
+    """
+    if protocol.features is None:
+        return None
+    if path is None:
+        raise ValueError(
+            f"protocol {protocol.name!r} compares embeddings: name an evaluator of "
+            f"{protocol.features} features (rayjobs/train_evaluator.py trains one)"
+        )
+    evaluator = load_evaluator(path)
+    require_features(protocol, evaluator)
+    return evaluator
+
+
+def _one_body(pipelines: Sequence[Pipeline]) -> BodyModel:
+    ids = sorted({pipeline.body.body_id for pipeline in pipelines})
+    if len(ids) != 1:
+        raise ValueError(f"the exports have the bodies {ids}: compare exports of one body")
+    return pipelines[0].body
+
+
+def _requests(
+    config: ComparisonConfig, protocol: Protocol, subjects: Sequence[Subject], manifest: Manifest
+) -> list[Request]:
+    samples = config.output.expanduser().resolve() / "samples"
+    wanted = "video" if protocol.kind == "video" else "motion"
+    return [
+        Request(
+            export=subject.export,
+            wanted=wanted,
+            root_path=config.root_path,
+            options=config.options,
+            folder=request_folder(
+                samples,
+                export=subject.export,
+                export_hash=subject.hash,
+                dataset_hash=manifest.hash,
+                seed=config.seed,
+                wanted=wanted,
+                root_path=config.root_path,
+                options=config.options,
+            ),
+        )
+        for subject in subjects
+    ]
+
+
+def _facts(
+    config: ComparisonConfig,
+    protocol: Protocol,
+    evaluator: Evaluator | None,
+    subjects: Sequence[Subject],
+    manifest: Manifest,
+) -> dict[str, str]:
+    """What the numbers of ours need to be read."""
+    facts = {
+        "protocol": protocol.source,
+        "date": datetime.date.today().isoformat(),
+        "exports": ", ".join(f"{s.export.name} {s.hash[:12]}" for s in subjects),
+        "dataset": f"{manifest.hash[:12]}, split {config.split}",
+        "seed": str(config.seed),
+        "sampling": f"{protocol.passes} independent samplings in batches of {config.batch_size}"
+        + (f", options {config.options}" if config.options else ""),
+        "machine": platform.processor() or platform.machine(),
+        "code": git_state().split("\n")[0][:12],
+    }
+    if protocol.kind != "video":
+        facts["root path"] = config.root_path
+    if evaluator is not None:
+        facts["evaluator"] = f"{evaluator.hash[:16]}, statistics {evaluator.statistics_hash[:16]}"
+    return facts
+
+
+def _name(protocol: Protocol, subjects: Sequence[Subject]) -> str:
+    return f"{protocol.name}-" + "-".join(subject.export.name for subject in subjects)[:80]
+
+
+def write_table(table: Table, stem: Path) -> list[Path]:
+    """Write `stem`.json, .md, .tex and .png; the written files."""
+    texts = {
+        ".json": json.dumps(table.model_dump(mode="json"), indent=2),
+        ".md": markdown(table),
+        ".tex": latex(table),
+    }
+    written: list[Path] = []
+    for suffix, text in texts.items():
+        file = stem.with_name(stem.name + suffix)
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        written.append(file)
+    return [*written, table_png(stem.with_name(stem.name + ".png"), table)]
+
+
+def _log(table: Table, subjects: Sequence[Subject], files: Sequence[Path]) -> None:
+    """Each export's numbers and the table in the MLflow run of its training, where it has one."""
+    ours = [row for row in table.rows if row.kind == "ours"]
+    for subject in subjects:
+        training = subject.config.get("training")
+        assert isinstance(training, dict)
+        uri, run_id = training.get("mlflow_uri"), training.get("run_id")
+        if not uri or not run_id:
+            continue
+        before = mlflow.get_tracking_uri()
+        use_run(str(uri))
+        step = subject.config.get("step")
+        assert isinstance(step, int)
+        metrics = {
+            name: value
+            for row in ours
+            if row.name == subject.export.name
+            for name, value in flat_metrics(table, row).items()
+        }
+        log_to_run(str(run_id), step, metrics, files)
+        use_run(before)
+
+
+def show(table: Table) -> None:
+    """Print the table."""
+    Console().print(console(table))
