@@ -14,6 +14,8 @@ from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, Wan
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from motion.models.comovi.preconditioning import Preconditioner, Scales
+
 Rotary = tuple[Tensor, Tensor]
 
 EPS = 1e-6
@@ -113,9 +115,11 @@ class Branch(nn.Module):
         num_heads: int,
         num_layers: int,
         locality: float,
+        preconditioned: bool,
     ):
         super().__init__()
         self.patch = patch
+        self.preconditioner = Preconditioner(channels) if preconditioned else None
         self.patch_embedding = nn.Conv3d(channels, width, kernel_size=patch, stride=patch)
         self.blocks = nn.ModuleList(Block(width, ffn_dim, num_heads) for _ in range(num_layers))
         self.head = Head(width, channels * patch[0] * patch[1] * patch[2])
@@ -141,9 +145,20 @@ class Branch(nn.Module):
                 with torch.no_grad():
                     bias.unflatten(0, (attention.heads, -1))[:, -spatial:] = locality
 
-    def embed(self, latent: Float[Tensor, "b c tl hl wl"]) -> Float[Tensor, "b n d"]:
-        """Tokens in frame, row, column order, in the dtype of the weights (the residual stream)."""
+    def scales(self, time: Float[Tensor, "b"]) -> Scales | None:
+        """How this stream's latents enter and leave at noise levels `time`; None: as they are."""
+        return None if self.preconditioner is None else self.preconditioner(time)
+
+    def embed(
+        self, latent: Float[Tensor, "b c tl hl wl"], scales: Scales | None
+    ) -> Float[Tensor, "b n d"]:
+        """Tokens in frame, row, column order, in the dtype of the weights (the residual stream).
+
+        The first latent frame is clean and not scaled.
+        """
         dtype = self.patch_embedding.weight.dtype
+        if scales is not None:
+            latent = torch.cat((latent[:, :, :1], latent[:, :, 1:] * scales.input), dim=2)
         tokens: Tensor = self.patch_embedding(latent.to(dtype))
         return tokens.flatten(2).transpose(1, 2).contiguous().to(dtype)
 

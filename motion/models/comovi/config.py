@@ -84,6 +84,10 @@ class CoMoViConfig(BaseModel):
     """Initial bias of self-attention's queries and keys towards the token's own row and column,
     in all frames. 0 is Wan's; a model from scratch otherwise spends its first thousand steps on
     learning to look at the clean first frame. Without effect once weights are loaded."""
+    preconditioned: bool = False
+    """Add the network's output to the best linear estimate of the velocity, scaled to unit variance
+    (motion.models.comovi.preconditioning). For training from scratch: Wan's weights give the whole
+    velocity and do not fit."""
     interleave: int = Field(default=1, gt=0)
     """RGB blocks per motion block."""
     interaction: Interaction = "single_m2v"
@@ -174,8 +178,10 @@ class CoMoViConfig(BaseModel):
 
         Trained from scratch, so there is no pretrained RGB branch to freeze: stage 1 trains both
         branches and the embedders, stage 2 everything (deviation from the paper). For the same
-        reason the SMPL terms, two orders of magnitude below the flow terms, weigh ten times the
-        paper's, and attention starts local on rotary waves that fit a grid of 8 x 8 cells.
+        reason the network is preconditioned, attention starts local on rotary waves that fit a grid
+        of 8 x 8 cells, and times lie near noise, where only the conditions tell what will happen.
+        The SMPL terms, two orders of magnitude below the flow terms, weigh ten times the paper's.
+        Few sampling steps and no guidance: more of either gives more contrast, and more errors.
         """
         weights = LossWeights(rotation=10.0, vertices=10.0, joints=10.0)
         return cls(
@@ -195,8 +201,9 @@ class CoMoViConfig(BaseModel):
             supervised_layers=2,
             rope_theta=20.0,
             locality=1.0,
-            shift=3.0,
-            sampling=SampleOptions(steps=16, guidance=1.5, shift=3.0),
+            preconditioned=True,
+            shift=8.0,
+            sampling=SampleOptions(steps=4, guidance=1.0, shift=8.0),
             stage=stage,
             trainable=("embedders", "rgb", "motion") if stage == 1 else PARTS,
             weights=_uncoupled(weights) if stage == 1 else weights,

@@ -85,7 +85,14 @@ class DualBranch(nn.Module):
     def _branch(self, num_layers: int) -> Branch:
         c = self.config
         return Branch(
-            c.latent_channels, c.patch, c.width, c.ffn_dim, c.num_heads, num_layers, c.locality
+            c.latent_channels,
+            c.patch,
+            c.width,
+            c.ffn_dim,
+            c.num_heads,
+            num_layers,
+            c.locality,
+            c.preconditioned,
         )
 
     def forward(
@@ -110,8 +117,10 @@ class DualBranch(nn.Module):
         assert run_rgb or not (coupled or pose_layers)
         grid = self._grid(x_map)
         context, head_time = self._context(x_map, time, text)
-        xm = self.motion.embed(x_map)
-        xr = self.rgb.embed(x_rgb) if run_rgb else None
+        map_scales = self.motion.scales(time)
+        rgb_scales = self.rgb.scales(time) if run_rgb else None
+        xm = self.motion.embed(x_map, map_scales)
+        xr = self.rgb.embed(x_rgb, rgb_scales) if run_rgb else None
         seen: list[tuple[Tensor, Tensor]] = []
         for i in range(self.config.num_layers):
             j, exchange = divmod(i, self.config.interleave)
@@ -131,6 +140,10 @@ class DualBranch(nn.Module):
         poses = self._poses(seen, pose_layers, initial_pose, grid[0]) if pose_layers else ()
         v_map = self._velocity(self.motion, xm, head_time, context.first, grid)
         v_rgb = None if xr is None else self._velocity(self.rgb, xr, head_time, context.first, grid)
+        if map_scales is not None:
+            v_map = map_scales.skip * x_map + map_scales.output * v_map
+        if v_rgb is not None and rgb_scales is not None:
+            v_rgb = rgb_scales.skip * x_rgb + rgb_scales.output * v_rgb
         return DualOutput(v_rgb, v_map, poses)
 
     def _poses(
