@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -120,6 +120,69 @@ def info(file: Positional[Path], /, *, json: bool = False) -> int:
         for name, value in provenance.model_dump(mode="json").items():
             print(f"{name:<12} {value}")
         print(f"{'again':<12} {provenance.command()}")
+    return 0
+
+
+@app.command
+def evaluate(
+    exports: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="EXPORT ...", help_behavior_hint="")
+    ],
+    /,
+    *,
+    protocol: str = "comovi-motion",
+    evaluator: Path | None = None,
+    data: Path | None = None,
+    split: str = "test",
+    num_clips: int | None = None,
+    passes: int | None = None,
+    root_path: Literal["sample", "held", "true"] = "sample",
+    native_video: bool = False,
+    seed: int = 0,
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    json: bool = False,
+) -> int:
+    """Compare trained models under a published protocol; prints and writes a table.
+
+    Samples that exist already are not made again, so an interrupted evaluation goes on.
+
+    Args:
+        exports: folders of exports, one row each.
+        protocol: humanml3d-momask, humanml3d-mdm, motionweb, genmo-estimation, comovi-motion or
+            comovi-video.
+        evaluator: export of the evaluator whose embeddings are compared, where one is needed.
+        data: encoded dataset; the one that the first export was trained on unless given.
+        split: its real clips.
+        num_clips: how many of them, at random; all unless given.
+        passes: independent samplings; the protocol's number unless given.
+        root_path: root path of generated motions: the model's, the first frame's held, or the
+            real clip's (an upper bound).
+        native_video: comovi-video without the vbench package, temporal flickering alone.
+        seed: seed of clips, captions, noise and batches.
+        output: folder of samples and tables.
+        json: print the table as JSON.
+    """
+    from motion.evaluation.comparison import ComparisonConfig, compare, show
+
+    given: dict[str, Any] = {"num_clips": num_clips, "passes": passes, "output": output}
+    config = ComparisonConfig(
+        exports=exports,
+        protocol=protocol,
+        evaluator=evaluator,
+        root=data,
+        split=split,
+        root_path=root_path,
+        native_video=native_video,
+        seed=seed,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    table, files = compare(config)
+    if json:
+        _print_json({"files": [str(file) for file in files], **table.model_dump(mode="json")})
+    else:
+        show(table)
+        for file in files:
+            print(file)
     return 0
 
 

@@ -1,9 +1,12 @@
-"""Evaluate an export on held-out clips: table with intervals, loss curves, samples.
+"""Evaluate exports on real clips: a published protocol, or whether the conditions are used.
 
-    ray job submit -- python rayjobs/evaluate.py --export outputs/exports/comovi-tiny-2
+    ray job submit -- python rayjobs/evaluate.py outputs/exports/comovi-tiny-2
+    ray job submit -- python rayjobs/evaluate.py A B --protocol comovi-motion --evaluator E \
+        --root-path held
 
-Writes report.md, curves.png and samples to `--output`, and metrics and pictures to the export's
-MLflow run. A report of the same export and settings that is there already is not made again.
+`conditions` (the default) writes report.md, curves.png and samples of each export; a report of the
+same export and settings that is there already is not made again. A published protocol writes one
+table of all exports as Markdown, LaTeX, JSON and PNG, and goes on with the samples that it finds.
 """
 
 import logging
@@ -13,12 +16,17 @@ from typing import Annotated
 import ray
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
+from tyro.conf import Positional
 
 from motion import paths
 from motion.evaluation import EvaluationConfig, held_out
+from motion.evaluation.comparison import ComparisonConfig, check, compare, show
+from motion.evaluation.protocols import RootPath
 from motion.inference import Pipeline
 from motion.report import committed_report, write_report
 from motion.training.validation import in_task
+
+CONDITIONS = "conditions"
 
 
 class Recipe(BaseModel):
@@ -26,21 +34,59 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    export: Path
-    """Folder of the export."""
+    exports: Positional[Annotated[tuple[Path, ...], Field(min_length=1)]]
+    """Folders of the exports."""
+    protocol: str = CONDITIONS
+    """"conditions", or one of humanml3d-momask, humanml3d-mdm, motionweb, genmo-estimation,
+    comovi-motion and comovi-video."""
+    evaluator: Path | None = None
+    """Evaluator's export, for the text-to-motion protocols."""
+    root_path: RootPath = "sample"
+    """Root path of generated motions: the sample's, the first frame's held, or the true one."""
     output: Path = Field(default_factory=lambda: paths.outputs() / "evaluation")
-    """Where the report goes: a folder named after the export is made in it."""
+    """Where reports, samples and tables go."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """What is evaluated."""
+    """What `conditions` evaluates."""
+    split: str = "test"
+    """Real clips of a published protocol."""
+    num_clips: Annotated[int, Field(ge=1)] | None = None
+    """How many of them, at random; all unless given."""
+    passes: Annotated[int, Field(ge=1)] | None = None
+    """Independent samplings; the protocol's number unless given."""
     num_gpus: Annotated[float, Field(ge=0)] | None = None
-    """GPUs of the evaluation; None takes one where the cluster has one."""
+    """GPUs of each task; None takes one where the cluster has one."""
     dry_run: bool = False
-    """Check that export, dataset, encoders and number of clips fit; evaluate nothing."""
+    """Check that exports, dataset, encoders and number of clips fit; evaluate nothing."""
 
 
 def main(recipe: Recipe) -> None:
-    """Evaluate in a task of the cluster that this job runs on."""
-    export = recipe.export.expanduser().resolve()
+    """Evaluate in tasks of the cluster that this job runs on."""
+    if recipe.protocol == CONDITIONS:
+        for export in recipe.exports:
+            _conditions(recipe, export.expanduser().resolve())
+        return
+    config = ComparisonConfig(
+        exports=recipe.exports,
+        protocol=recipe.protocol,
+        evaluator=recipe.evaluator,
+        root_path=recipe.root_path,
+        output=recipe.output,
+        split=recipe.split,
+        num_clips=recipe.num_clips,
+        passes=recipe.passes,
+        num_gpus=recipe.num_gpus,
+    )
+    if recipe.dry_run:
+        print(check(config))
+        return
+    ray.init(logging_level=logging.WARNING)
+    table, files = compare(config)
+    show(table)
+    for file in files:
+        print(f"evaluation  {file}")
+
+
+def _conditions(recipe: Recipe, export: Path) -> None:
     if recipe.dry_run:
         batch = next(held_out(Pipeline.load(export), recipe.evaluation))
         print(f"{recipe.evaluation.num_clips} clips, the first {batch.size} of them readable")
@@ -48,7 +94,7 @@ def main(recipe: Recipe) -> None:
     folder = recipe.output.expanduser().resolve() / export.name
     files = committed_report(export, folder, recipe.evaluation)
     if files is None:
-        ray.init(logging_level=logging.WARNING)
+        ray.init(logging_level=logging.WARNING, ignore_reinit_error=True)
         files = in_task(write_report, export, folder, recipe.evaluation, num_gpus=recipe.num_gpus)
     for file in files:
         print(f"evaluation  {file}")

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from motion.data.manifest import Manifest
 from motion.data.storage import replacing
 from motion.evaluation import scores
 from motion.evaluation.clips import Clips
-from motion.evaluation.conditions import log_to_run
+from motion.evaluation.conditions import log_to_run, require_encoders
 from motion.evaluation.embedding import require_features, require_texts
 from motion.evaluation.plots import table_png
 from motion.evaluation.protocols import Protocol, RootPath, protocol_named
@@ -101,6 +102,59 @@ class Subject:
     """Its config.json."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What a comparison reads before it samples."""
+
+    protocol: Protocol
+    evaluator: Evaluator | None
+    subjects: tuple[Subject, ...]
+    manifest: Manifest
+    body: BodyModel
+
+
+def _opened(config: ComparisonConfig) -> Opened:
+    """Read and check everything that does not need a cluster."""
+    protocol = config.protocol_used()
+    scores.require_packages(protocol, native=config.native_video)
+    evaluator = evaluator_for(protocol, config.evaluator)
+    pipelines = [Pipeline.load(export) for export in config.exports]
+    subjects = tuple(Subject(p.export, p.hash, p.config) for p in pipelines)
+    manifest = Manifest.load(config.root or Path(pipelines[0].config["data"]["root"]))
+    for pipeline in pipelines:
+        require_encoders(pipeline, manifest)
+    if evaluator is not None:
+        require_texts(evaluator, manifest)
+    return Opened(protocol, evaluator, subjects, manifest, _one_body(pipelines))
+
+
+def check(config: ComparisonConfig) -> str:
+    """A line about the comparison, if everything but the sampling itself fits.
+
+    Raises:
+        ValueError: an export, the dataset or the evaluator does not fit the protocol.
+        RuntimeError: the video protocol without the vbench package.
+    """
+    opened = _opened(config)
+    clips = _selected(config, opened.manifest, flagged=False)
+    chunks = len(clips.chunks()) * opened.protocol.passes * len(opened.subjects)
+    return (
+        f"{opened.protocol.name}: {len(opened.subjects)} exports, {len(clips.refs)} clips, "
+        f"{opened.protocol.passes} passes, {chunks} batches to sample at most"
+    )
+
+
+def _selected(config: ComparisonConfig, manifest: Manifest, *, flagged: bool) -> Clips:
+    return Clips.select(
+        manifest,
+        config.split,
+        num_clips=config.num_clips,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        flagged=flagged,
+    )
+
+
 def compare(config: ComparisonConfig) -> tuple[Table, list[Path]]:
     """Run the comparison on the cluster, and write the table; samples that exist are not remade.
 
@@ -111,47 +165,33 @@ def compare(config: ComparisonConfig) -> tuple[Table, list[Path]]:
         ValueError: an export, the dataset or the evaluator does not fit the protocol.
         RuntimeError: the video protocol without the vbench package.
     """
-    protocol = config.protocol_used()
-    evaluator = evaluator_for(protocol, config.evaluator)
-    scores.require_packages(protocol, native=config.native_video)
-    pipelines = [Pipeline.load(export) for export in config.exports]
-    subjects = [Subject(p.export, p.hash, p.config) for p in pipelines]
-    manifest = Manifest.load(config.root or Path(pipelines[0].config["data"]["root"]))
-    if evaluator is not None:
-        require_texts(evaluator, manifest)
-    body = _one_body(pipelines)
+    opened = _opened(config)
+    protocol, manifest = opened.protocol, opened.manifest
     if not ray.is_initialized():
-        ray.init(logging_level="WARNING")
+        ray.init(logging_level=logging.WARNING)
     real: list[Row] = []
     ours: list[Row] = []
     facts: dict[str, str] = {}
     for flagged in (False, True) if config.restricted else (False,):
-        clips = Clips.select(
-            manifest,
-            config.split,
-            num_clips=config.num_clips,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            flagged=flagged,
-        )
+        clips = _selected(config, manifest, flagged=flagged)
         run = scores.Run(
             protocol=protocol,
             clips=clips,
-            body=body,
-            evaluator=evaluator,
+            body=opened.body,
+            evaluator=opened.evaluator,
             native_video=config.native_video,
             workers=config.workers,
             num_gpus=config.num_gpus,
         )
-        row, found, used = scores.score(run, _requests(config, protocol, subjects, manifest))
+        row, found, used = scores.score(run, _requests(config, opened))
         real += [row.model_copy(update={"flagged": flagged})] if row else []
         ours += [one.model_copy(update={"flagged": flagged}) for one in found]
         facts |= {f"{name} (restricted clips)" if flagged else name: x for name, x in used.items()}
     rows = (*real, *ours, *published_rows(protocol.name))
-    facts = _facts(config, protocol, evaluator, subjects, manifest) | facts
+    facts = _facts(config, opened) | facts
     table = Table(title=protocol.name, columns=protocol.columns, rows=rows, facts=facts)
-    files = write_table(table, config.output.expanduser().resolve() / _name(protocol, subjects))
-    _log(table, subjects, files)
+    files = write_table(table, config.output.expanduser().resolve() / _name(opened))
+    _log(table, opened.subjects, files)
     return table, files
 
 
@@ -180,11 +220,9 @@ def _one_body(pipelines: Sequence[Pipeline]) -> BodyModel:
     return pipelines[0].body
 
 
-def _requests(
-    config: ComparisonConfig, protocol: Protocol, subjects: Sequence[Subject], manifest: Manifest
-) -> list[Request]:
+def _requests(config: ComparisonConfig, opened: Opened) -> list[Request]:
     samples = config.output.expanduser().resolve() / "samples"
-    wanted = "video" if protocol.kind == "video" else "motion"
+    wanted = "video" if opened.protocol.kind == "video" else "motion"
     return [
         Request(
             export=subject.export,
@@ -195,30 +233,25 @@ def _requests(
                 samples,
                 export=subject.export,
                 export_hash=subject.hash,
-                dataset_hash=manifest.hash,
+                dataset_hash=opened.manifest.hash,
                 seed=config.seed,
                 wanted=wanted,
                 root_path=config.root_path,
                 options=config.options,
             ),
         )
-        for subject in subjects
+        for subject in opened.subjects
     ]
 
 
-def _facts(
-    config: ComparisonConfig,
-    protocol: Protocol,
-    evaluator: Evaluator | None,
-    subjects: Sequence[Subject],
-    manifest: Manifest,
-) -> dict[str, str]:
+def _facts(config: ComparisonConfig, opened: Opened) -> dict[str, str]:
     """What the numbers of ours need to be read."""
+    protocol, evaluator = opened.protocol, opened.evaluator
     facts = {
         "protocol": protocol.source,
         "date": datetime.date.today().isoformat(),
-        "exports": ", ".join(f"{s.export.name} {s.hash[:12]}" for s in subjects),
-        "dataset": f"{manifest.hash[:12]}, split {config.split}",
+        "exports": ", ".join(f"{s.export.name} {s.hash[:12]}" for s in opened.subjects),
+        "dataset": f"{opened.manifest.hash[:12]}, split {config.split}",
         "seed": str(config.seed),
         "sampling": f"{protocol.passes} independent samplings in batches of {config.batch_size}"
         + (f", options {config.options}" if config.options else ""),
@@ -232,8 +265,9 @@ def _facts(
     return facts
 
 
-def _name(protocol: Protocol, subjects: Sequence[Subject]) -> str:
-    return f"{protocol.name}-" + "-".join(subject.export.name for subject in subjects)[:80]
+def _name(opened: Opened) -> str:
+    names = "-".join(subject.export.name for subject in opened.subjects)
+    return f"{opened.protocol.name}-{names}"[:120]
 
 
 def write_table(table: Table, stem: Path) -> list[Path]:

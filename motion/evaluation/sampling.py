@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import ray
@@ -38,6 +38,8 @@ from motion.models.system import Sample
 from motion.sequence import Motion
 
 Wanted = Literal["motion", "video"]
+EXTRA_DRAWS: Final = 1000
+"""Draws from here on show the captions of draw 0: many motions for one prompt (MultiModality)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ class Sampler:
         file = self.request.file(chunk, draw)
         if file.is_file():
             return str(file)
-        batch = self.clips.batch(chunk, draw)
+        batch = self.clips.batch(chunk, draw if draw < EXTRA_DRAWS else 0)
         sample = self.pipeline.generate(
             batch, self.options, chunk_generator(self.clips.seed, draw, chunk)
         )
@@ -148,7 +150,13 @@ def read_motion(file: Path, clip_ids: Sequence[str]) -> Motion:
         tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
     if json.loads(facts["clip_ids"]) != list(clip_ids):
         raise ValueError(f"{file} holds other clips than asked for: delete it and evaluate again")
-    return Motion(**tensors, body_id=facts["body_id"], fps=float(facts["fps"]))
+    return Motion(
+        R_parent_child=tensors["R_parent_child"],
+        translation=tensors["translation"],
+        betas=tensors["betas"],
+        body_id=facts["body_id"],
+        fps=float(facts["fps"]),
+    )
 
 
 def write_videos(file: Path, sample: Sample, batch: Batch) -> None:

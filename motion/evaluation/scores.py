@@ -31,7 +31,13 @@ from motion.evaluation.estimation import (
 )
 from motion.evaluation.motions import real_motion
 from motion.evaluation.protocols import Protocol
-from motion.evaluation.sampling import Request, read_motion, sample_all, videos_folder
+from motion.evaluation.sampling import (
+    EXTRA_DRAWS,
+    Request,
+    read_motion,
+    sample_all,
+    videos_folder,
+)
 from motion.evaluation.tables import Row
 from motion.metrics.distribution import size_bias
 from motion.metrics.evaluator import Evaluator
@@ -194,12 +200,12 @@ def _made(
 
 
 def _multimodal(run: Run, request: Request, clips: Clips) -> Float[Tensor, "1 p g e"] | None:
-    """Many samples of a few prompts; a clip shows the same caption in all of them."""
+    """Many samples of a few prompts."""
     protocol = run.protocol
     if not protocol.multimodal_prompts:
         return None
     few = clips.first(protocol.multimodal_prompts)
-    draws = range(1000, 1000 + protocol.multimodal_samples)  # apart from the passes
+    draws = range(EXTRA_DRAWS, EXTRA_DRAWS + protocol.multimodal_samples)
     run.sample(request, few, draws)
     whole = np.full(len(few.refs), 1 << 30)
     return torch.stack([_made(run, request, few, draw, whole) for draw in draws], 1)[None]
