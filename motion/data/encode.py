@@ -53,9 +53,10 @@ class EncodeConfig(BaseModel):
     """Where the encoded data set goes; on storage that every node mounts."""
     text: WordVectorsConfig | TransformersTextConfig = WordVectorsConfig()
     """Text encoder; word vectors are fitted on the captions of the train split."""
-    video: PatchAutoencoderConfig | WanAutoencoderConfig = PatchAutoencoderConfig()
+    video: PatchAutoencoderConfig | WanAutoencoderConfig | None = PatchAutoencoderConfig()
     """Video autoencoder; the patch autoencoder is fitted on the train split, once for the video
-    and once for the motion map. Wan's VAE serves both."""
+    and once for the motion map. Wan's VAE serves both. None encodes captions alone, as of clips
+    that were not filmed."""
     fit_clips: int = Field(default=64, ge=1)
     """Clips of the train split, evenly spread, that the patch autoencoder is fitted on."""
     map_readout: MapReadoutConfig = MapReadoutConfig()
@@ -120,7 +121,7 @@ def encode(config: EncodeConfig) -> Path:
         files,
         config=described,
         encoders=descriptions(config.root),
-        facts=_measure(config, raw),
+        facts={} if config.video is None else _measure(config, raw),
     )
     return config.root
 
@@ -152,9 +153,10 @@ def describe(config: EncodeConfig) -> str:
     files = [root / job["file"] for job in _jobs(raw.rows, config.clips_per_file)]
     done = sum(file.is_file() for file in files)
     state = "committed" if read_commit(root) is not None else f"{done} of them written"
+    video = "left out" if config.video is None else f"by {type(config.video).__name__}"
     return (
         f"{root}: {len(raw.rows)} clips of {raw.root} in {len(files)} shards ({state}), "
-        f"text by {type(config.text).__name__}, video by {type(config.video).__name__}"
+        f"text by {type(config.text).__name__}, video {video}"
     )
 
 
@@ -233,11 +235,13 @@ class _EncodeFiles:
         out["text_embedding"] = encode_tensor(tokens.cpu().numpy().astype(np.float16))
         out["text_mask"] = encode_tensor(mask.cpu().numpy().astype(np.uint8))
         for name, (column, latent_column) in VIDEOS.items():
-            if row[column] is not None:
+            if row[column] is None:
+                continue
+            if name in self._encoders.video:
                 latent = self._encoders.video[name].encode(bucket_video(row, column))[0]
                 out[latent_column] = encode_tensor(latent.cpu().numpy().astype(np.float16))
-                if row["split"] not in self._config.keep_video:
-                    out[column] = None
+            if row["split"] not in self._config.keep_video:
+                out[column] = None
         return seal(out)
 
 

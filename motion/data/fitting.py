@@ -36,7 +36,7 @@ class EncoderChoice(NamedTuple):
     """Which encoders to make; see the fields of `EncodeConfig`."""
 
     text: WordVectorsConfig | TransformersTextConfig
-    video: PatchAutoencoderConfig | WanAutoencoderConfig
+    video: PatchAutoencoderConfig | WanAutoencoderConfig | None
     map_readout: MapReadoutConfig
     fit_clips: int
 
@@ -50,7 +50,8 @@ def make_encoders(raw: Manifest, root: Path, choice: EncoderChoice, *, cpus: flo
     folder, started = root / "encoders", time.monotonic()
     if not (folder / "text" / "config.json").is_file():
         _text_encoder(raw, choice.text).save(folder / "text")
-    missing = [name for name in VIDEOS if not (folder / name / "config.json").is_file()]
+    names = () if choice.video is None else tuple(VIDEOS)
+    missing = [name for name in names if not (folder / name / "config.json").is_file()]
     if not missing:
         return
     rows: list[ManifestRow] = []
@@ -70,6 +71,7 @@ def _make_autoencoder(raw_root: Path, folder: Path, name: str, choice: EncoderCh
 
 
 def _autoencoder(raw: Manifest, name: str, choice: EncoderChoice) -> Autoencoder:
+    assert choice.video is not None  # there is nothing to make otherwise
     if isinstance(choice.video, WanAutoencoderConfig):
         return WanAutoencoder(choice.video)
     column = VIDEOS[name][0]
@@ -136,6 +138,8 @@ def descriptions(root: Path) -> dict[str, dict[str, Any]]:
     """Id and hash of each encoder, for the manifest and the shard metadata."""
     out: dict[str, dict[str, Any]] = {}
     for name in ("text", *VIDEOS):
+        if not (root / "encoders" / name / "config.json").is_file():
+            continue  # text alone was encoded
         record = json.loads((root / "encoders" / name / "config.json").read_text())
         out[name] = {"id": record["id"], "hash": record["hash"], "path": f"encoders/{name}"}
     return out

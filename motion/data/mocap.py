@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from motion.body import load_body
 from motion.data.procedural import ProceduralConfig
-from motion.data.procedural.appearance import sample_appearance
-from motion.data.procedural.clip import detect, film, filmed_columns, stream
+from motion.data.procedural.appearance import Appearance, sample_appearance
+from motion.data.procedural.clip import detect, film, filmed_columns, motion_columns, stream
 from motion.importers import IMPORTER_VERSION, SUFFIXES, Imported, read_motion
 from motion.importers.captions import Told, tell, wordings
 from motion.importers.resample import contacts, facing_forward
@@ -164,7 +164,11 @@ def mocap_row(window: Window, config: MocapConfig, clip: ProceduralConfig) -> di
     body = load_body(clip.body)
     motion = facing_forward(cut(found.motion, window.first, clip.num_frames), body)
     seed = zlib.crc32(f"{told.clip}@{window.first}".encode())
-    footage = film(seed, clip, body, motion, sample_appearance(stream(person, "appearance")))
+    if clip.render:
+        look = sample_appearance(stream(person, "appearance"))
+        columns = _filmed(seed, clip, motion, look)
+    else:
+        columns = motion_columns(motion, contacts(motion, body))
     metadata = {
         "file": window.path,
         "first_frame": window.first,
@@ -182,15 +186,21 @@ def mocap_row(window: Window, config: MocapConfig, clip: ProceduralConfig) -> di
         "flagged": told.flagged,
         "captions": wordings(told.text, clip.num_captions),
         "metadata": json.dumps(metadata, sort_keys=True),
-        **filmed_columns(
-            motion,
-            contacts(motion, body),
-            footage.view,
-            detect(seed, body, motion, footage),
-            footage.rgb,
-            footage.motion_map,
-        ),
+        **columns,
     }
+
+
+def _filmed(seed: int, clip: ProceduralConfig, motion: Motion, look: Appearance) -> dict[str, Any]:
+    body = load_body(clip.body)
+    footage = film(seed, clip, body, motion, look)
+    return filmed_columns(
+        motion,
+        contacts(motion, body),
+        footage.view,
+        detect(seed, body, motion, footage),
+        footage.rgb,
+        footage.motion_map,
+    )
 
 
 def cut(motion: Motion, first: int, num_frames: int) -> Motion:

@@ -28,6 +28,7 @@ from motion.data.procedural import (
     ProceduralConfig,
     clip_row,
     generate_clip,
+    generate_motion,
 )
 from motion.data.schema import seal
 from motion.data.storage import StorageError, open_shard, replacing, write_shard
@@ -207,7 +208,8 @@ def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dic
         sealed = [seal(mocap_row(window, config.mocap, config.clip)) for window in shard.windows]
     else:
         seeds = range(shard.first_seed, shard.first_seed + shard.num_clips)
-        sealed = [seal(clip_row(generate_clip(seed, config.clip), shard.split)) for seed in seeds]
+        generate = generate_clip if config.clip.render else generate_motion
+        sealed = [seal(clip_row(generate(seed, config.clip), shard.split)) for seed in seeds]
     try:
         write_shard(root / shard.file, sealed, row_group_size=config.row_group_size)
     except StorageError as error:
@@ -246,11 +248,12 @@ def describe(config: PrepareConfig) -> str:
     if config.source == "mocap":
         files = {window.path for shard in shards for window in shard.windows}
         origin = f"{len(files)} files of motion capture"
+    size = f"{clip.height}x{clip.width}" if clip.render else "not filmed"
     done = sum(_is_complete(root, shard) for shard in shards)
     state = "committed" if read_commit(root) is not None else f"{done} of them written"
     return (
         f"{root}: {sum(shard.num_clips for shard in shards)} clips "
         f"({count['train']} train, {count['validation']} validation, {count['test']} test) "
-        f"of {clip.num_frames} frames at {clip.fps:g} fps, {clip.height}x{clip.width}, "
+        f"of {clip.num_frames} frames at {clip.fps:g} fps, {size}, "
         f"{origin}, in {len(shards)} shards ({state})"
     )

@@ -29,7 +29,9 @@ class Encoders:
         folder = root / "encoders"
         self.text: TextEncoder = load_text_encoder(folder / "text")
         self.video: dict[str, Autoencoder] = {
-            name: load_autoencoder(folder / name) for name in VIDEOS
+            name: load_autoencoder(folder / name)
+            for name in VIDEOS
+            if (folder / name / "config.json").is_file()  # none where text alone is encoded
         }
         for encoder in (self.text, *self.video.values()):
             cast(nn.Module, encoder).to("cuda" if gpu else "cpu")

@@ -1,6 +1,13 @@
 """Captioned actions, generated and rendered with a body model: data without a download."""
 
-from motion.data.procedural.clip import Clip, StartFrame, generate_clip, start_frame
+from motion.data.procedural.clip import (
+    Clip,
+    MotionClip,
+    StartFrame,
+    generate_clip,
+    generate_motion,
+    start_frame,
+)
 from motion.data.procedural.config import GENERATOR_VERSION, SPLIT_SEED, ProceduralConfig
 from motion.data.procedural.families import FAMILIES, HELD_OUT
 from motion.data.procedural.family import Family
@@ -15,9 +22,11 @@ __all__ = [
     "Action",
     "Clip",
     "Family",
+    "MotionClip",
     "ProceduralConfig",
     "StartFrame",
     "clip_row",
     "generate_clip",
+    "generate_motion",
     "start_frame",
 ]

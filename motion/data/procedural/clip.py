@@ -29,8 +29,8 @@ from motion.skeleton import NUM_JOINTS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
-    """One generated clip; t frames, world frame in metres unless stated."""
+class MotionClip:
+    """One generated clip before it is filmed; t frames, world frame in metres."""
 
     seed: int
     config: ProceduralConfig
@@ -42,15 +42,21 @@ class Clip:
     """Captions of each action, with its time window."""
     motion: Motion
     contacts: UInt8[np.ndarray, "t 4"]
-    view: View
-    keypoints: Keypoints
-    rgb: UInt8[np.ndarray, "t h w 3"]
-    motion_map: UInt8[np.ndarray, "t h w 3"]
 
     @property
     def action(self) -> Action:
         """The first action."""
         return self.actions[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip(MotionClip):
+    """One generated clip with what a camera saw of it."""
+
+    view: View
+    keypoints: Keypoints
+    rgb: UInt8[np.ndarray, "t h w 3"]
+    motion_map: UInt8[np.ndarray, "t h w 3"]
 
 
 class Footage(NamedTuple):
@@ -91,24 +97,35 @@ def generate_clip(seed: int, config: ProceduralConfig) -> Clip:
         ValueError: odd video sides, or a missing body file.
     """
     person = _person(seed, config)
+    acted = _act(seed, config, person)
+    footage = film(seed, config, person.body, acted.motion, person.look)
+    return Clip(
+        **vars(acted),
+        view=footage.view,
+        keypoints=detect(seed, person.body, acted.motion, footage),
+        rgb=footage.rgb,
+        motion_map=footage.motion_map,
+    )
+
+
+def generate_motion(seed: int, config: ProceduralConfig) -> MotionClip:
+    """The clip of a seed, not filmed: motion and captions are those of `generate_clip`."""
+    return _act(seed, config, _person(seed, config))
+
+
+def _act(seed: int, config: ProceduralConfig, person: "_Person") -> MotionClip:
     script = sample_script(seed, config, person.style)
     performance = perform(script, person.style, person.figure, config)
     told, segments = tell(script, performance, seed, config)
     posed = solve(performance.controls, person.figure)
-    motion = _motion(config, person, posed)
-    footage = film(seed, config, person.body, motion, person.look)
-    return Clip(
+    return MotionClip(
         seed=seed,
         config=config,
         actions=script.actions,
         captions=told,
         segments=segments,
-        motion=motion,
+        motion=_motion(config, person, posed),
         contacts=posed.contacts,
-        view=footage.view,
-        keypoints=detect(seed, person.body, motion, footage),
-        rgb=footage.rgb,
-        motion_map=footage.motion_map,
     )
 
 
@@ -237,6 +254,31 @@ def _render_map(
     )
 
 
+def motion_columns(
+    motion: Motion, contacts: UInt8[np.ndarray, "t 4"], size: tuple[int, int] = (0, 0)
+) -> dict[str, Any]:
+    """The columns of the shard contract that hold a motion.
+
+    Args:
+        motion: in the world.
+        contacts: 1 where left heel, left toe, right heel, right toe is on the floor.
+        size: height and width of the video; zero where there is none.
+    """
+    tensors = {
+        "smpl_rotvec": rotvec_from_matrix(motion.R_parent_child).numpy(),
+        "smpl_translation": motion.require_translation().numpy(),
+        "smpl_betas": motion.betas.numpy(),
+        "contacts": contacts,
+    }
+    return {
+        "fps": motion.fps,
+        "num_frames": motion.num_frames,
+        "bucket": bucket_name(motion.num_frames, *size),
+        "body_id": motion.body_id,
+        **{name: encode_tensor(array) for name, array in tensors.items()},
+    }
+
+
 def filmed_columns(
     motion: Motion,
     contacts: UInt8[np.ndarray, "t 4"],
@@ -246,12 +288,8 @@ def filmed_columns(
     motion_map: UInt8[np.ndarray, "t h w 3"],
 ) -> dict[str, Any]:
     """The columns of the shard contract that hold a motion and what was filmed of it."""
-    num_frames, (height, width) = motion.num_frames, rgb.shape[1:3]
+    num_frames, height, width = rgb.shape[:3]
     tensors = {
-        "smpl_rotvec": rotvec_from_matrix(motion.R_parent_child).numpy(),
-        "smpl_translation": motion.require_translation().numpy(),
-        "smpl_betas": motion.betas.numpy(),
-        "contacts": contacts,
         "intrinsics": view.intrinsics.expand(num_frames, 3, 3).numpy(),
         "T_camera_world": view.T_camera_world.expand(num_frames, 4, 4).numpy(),
         "keypoints": points.exact,
@@ -262,10 +300,7 @@ def filmed_columns(
         "keypoints_size": np.array(KEYPOINT_SIZE, np.int32),
     }
     return {
-        "fps": motion.fps,
-        "num_frames": num_frames,
-        "bucket": bucket_name(num_frames, height, width),
-        "body_id": motion.body_id,
+        **motion_columns(motion, contacts, (height, width)),
         "rgb": encode_mp4(rgb, motion.fps, lossless=False),
         "motion_map": encode_mp4(motion_map, motion.fps, lossless=True),
         "video_size": [height, width],

@@ -27,6 +27,10 @@ class ProceduralConfig(BaseModel):
     """Video width in pixels; even."""
     map_mode: Literal["flat", "lit"] = "flat"
     """Motion map as pure part and normal codes, or lit like the published renderings."""
+    render: bool = Field(default=True, exclude_if=bool)
+    """Film the clip. Without, it has no camera, keypoints or videos and is some 14 times as fast
+    to make: for what is trained on motion alone. Not named in the identity of a data set that was
+    filmed, which is the same as before there was a choice."""
     num_captions: int = Field(default=4, ge=3, le=9)
     """Wordings per clip, and per segment of a chain."""
     families: tuple[str, ...] = Field(

@@ -4,13 +4,13 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from motion.data.procedural.clip import Clip, filmed_columns
+from motion.data.procedural.clip import Clip, MotionClip, filmed_columns, motion_columns
 from motion.data.procedural.config import is_test
 from motion.data.segments import KEY as SEGMENTS
 from motion.data.segments import segments_json
 
 
-def clip_row(clip: Clip, split: str) -> dict[str, Any]:
+def clip_row(clip: MotionClip, split: str) -> dict[str, Any]:
     """The clip as an unsealed row of the shard contract.
 
     Its metadata hold the seed, the first action's fields, every action, the captions of each with
@@ -24,13 +24,19 @@ def clip_row(clip: Clip, split: str) -> dict[str, Any]:
         "flagged": False,
         "captions": list(clip.captions),
         "metadata": json.dumps(_metadata(clip), sort_keys=True),
-        **filmed_columns(
-            clip.motion, clip.contacts, clip.view, clip.keypoints, clip.rgb, clip.motion_map
-        ),
+        **_columns(clip),
     }
 
 
-def _metadata(clip: Clip) -> dict[str, Any]:
+def _columns(clip: MotionClip) -> dict[str, Any]:
+    if not isinstance(clip, Clip):
+        return motion_columns(clip.motion, clip.contacts)
+    return filmed_columns(
+        clip.motion, clip.contacts, clip.view, clip.keypoints, clip.rgb, clip.motion_map
+    )
+
+
+def _metadata(clip: MotionClip) -> dict[str, Any]:
     config = clip.config
     return {
         "seed": clip.seed,
