@@ -80,14 +80,14 @@ def retrieval(
     else:
         ids = caption_ids.to(text.device)[rows]
         same = ids[:, :, None] == ids[:, None, :]
-    rank = _best_rank(ranked, same)
+    rank = best_rank(ranked, same)
     k = torch.arange(1, top_k + 1, device=text.device)
     hits = (rank[..., None] < k).double().mean((0, 1))
     return Retrieval(
         r_precision=tuple(hits.tolist()),
         mm_dist=float(own_distance.sqrt().double().mean()),
         n=rows.numel(),
-        chance=_chance(same.sum(-1), batch_size, top_k),
+        chance=tuple(chance_precision(same.sum(-1), batch_size, top_k).mean((0, 1)).tolist()),
     )
 
 
@@ -103,15 +103,17 @@ def squared_distances(
     return (square - 2 * (a @ b.mT)).clamp(min=0)
 
 
-def _best_rank(ranked: Float[Tensor, "b n n"], same: Bool[Tensor, "b n n"]) -> Int[Tensor, "b n"]:
+def best_rank(ranked: Float[Tensor, "b n n"], same: Bool[Tensor, "b n n"]) -> Int[Tensor, "b n"]:
     """Place of the nearest right column in a stable sort of each row."""
     order = ranked.argsort(dim=-1, stable=True)
     return same.gather(-1, order).to(torch.uint8).argmax(-1)
 
 
-def _chance(right: Int[Tensor, "b n"], batch_size: int, top_k: int) -> tuple[float, ...]:
-    """Probability that one of `right` columns is among the first k of a random order."""
+def chance_precision(
+    right: Int[Tensor, "b n"], batch_size: int, top_k: int
+) -> Float[Tensor, "b n k"]:
+    """Probability that one of `right` columns is among the first 1 to k of a random order."""
     wrong = (batch_size - right).double()
     steps = torch.arange(top_k, device=right.device, dtype=torch.float64)
     miss = ((wrong[..., None] - steps).clamp(min=0) / (batch_size - steps)).cumprod(-1)
-    return tuple((1 - miss).mean((0, 1)).tolist())
+    return 1 - miss

@@ -48,7 +48,7 @@ def t2m_terms(
     network: T2MNetwork,
     features: Float[Tensor, "b t d"],
     mask: Bool[Tensor, "b t"],
-    tokens: Float[Tensor, "b n d"],
+    tokens: Float[Tensor, "b n w"],
     token_mask: Bool[Tensor, "b n"],
     *,
     shift: int,
@@ -67,7 +67,7 @@ def tmr_terms(
     network: TMRNetwork,
     features: Float[Tensor, "b t d"],
     mask: Bool[Tensor, "b t"],
-    tokens: Float[Tensor, "b n d"],
+    tokens: Float[Tensor, "b n w"],
     token_mask: Bool[Tensor, "b n"],
     *,
     noise_key: Int[Tensor, "b"],
@@ -121,7 +121,7 @@ def info_nce(
 
 
 def similar(
-    tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"], threshold: float
+    tokens: Float[Tensor, "b n w"], mask: Bool[Tensor, "b n"], threshold: float
 ) -> Bool[Tensor, "b b"]:
     """Pairs of texts whose mean tokens have at least this cosine."""
     kept = torch.where(mask[..., None], tokens, 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
