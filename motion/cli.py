@@ -160,7 +160,7 @@ def evaluate(
         native_video: comovi-video without the vbench package, temporal flickering alone.
         seed: seed of clips, captions, noise and batches.
         output: folder of samples and tables.
-        json: print the table as JSON.
+        json: print the table as JSON instead of the files' names.
     """
     from motion.evaluation.comparison import ComparisonConfig, compare, show
 
@@ -178,7 +178,7 @@ def evaluate(
     )
     table, files = compare(config)
     if json:
-        _print_json({"files": [str(file) for file in files], **table.model_dump(mode="json")})
+        print(table.model_dump_json(indent=2))
     else:
         show(table)
         for file in files:

@@ -53,6 +53,10 @@ class Recipe(BaseModel):
     """How many of them, at random; all unless given."""
     passes: Annotated[int, Field(ge=1)] | None = None
     """Independent samplings; the protocol's number unless given."""
+    min_frames: Annotated[int, Field(ge=1)] | None = None
+    """Shortest clip in frames of the protocol; the protocol's unless given."""
+    native_video: bool = False
+    """comovi-video without the vbench package: temporal flickering alone."""
     num_gpus: Annotated[float, Field(ge=0)] | None = None
     """GPUs of each task; None takes one where the cluster has one."""
     dry_run: bool = False
@@ -74,6 +78,8 @@ def main(recipe: Recipe) -> None:
         split=recipe.split,
         num_clips=recipe.num_clips,
         passes=recipe.passes,
+        min_frames=recipe.min_frames,
+        native_video=recipe.native_video,
         num_gpus=recipe.num_gpus,
     )
     if recipe.dry_run:

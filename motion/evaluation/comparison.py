@@ -1,7 +1,6 @@
 """A protocol on one or several exports: samples, scores, and the table in all its forms."""
 
 import datetime
-import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
@@ -273,7 +272,7 @@ def _name(opened: Opened) -> str:
 def write_table(table: Table, stem: Path) -> list[Path]:
     """Write `stem`.json, .md, .tex and .png; the written files."""
     texts = {
-        ".json": json.dumps(table.model_dump(mode="json"), indent=2),
+        ".json": table.model_dump_json(indent=2),
         ".md": markdown(table),
         ".tex": latex(table),
     }

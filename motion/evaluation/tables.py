@@ -24,10 +24,18 @@ _LATEX_ESCAPES: Final = {
 }  # fmt: skip
 
 
+_CONFIG: Final = ConfigDict(
+    frozen=True,
+    extra="forbid",
+    use_attribute_docstrings=True,
+    ser_json_inf_nan="strings",  # unknown bounds survive JSON, which knows no NaN
+)
+
+
 class Row(BaseModel):
     """One line: the real data, an export of ours, or a published one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = _CONFIG
 
     name: str
     """What was measured."""
@@ -49,7 +57,7 @@ class Row(BaseModel):
 class Table(BaseModel):
     """Rows of one protocol."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = _CONFIG
 
     title: str
     """Name of the protocol."""
