@@ -168,7 +168,7 @@ def print_mocap(
         write(root, rows, text)
         data = base.data.model_copy(update={"root": root})
         config = here(
-            base, scratch, given.fold_steps, data=data, name=f"fold{fold}", micro_batch=64,
+            base, scratch, given.fold_steps, data=data, name=f"fold{fold}", micro_batch=32,
             init_from=InitConfig(export=base.export_dir),
         )  # fmt: skip
         evaluator = timed(f"fold {fold}: {sum(held)} windows held out", lambda: fit(config))  # noqa: B023 - called within this turn
