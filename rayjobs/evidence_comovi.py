@@ -64,8 +64,8 @@ def evidence() -> Evidence:
             encode=EncodeConfig(raw_root=raw, root=encoded, fit_clips=128, actors=2),
             # Most of the time for the branches alone: the SMPL terms join a network that moves
             # the person already, and learn from it in a fraction of the steps.
-            stage1=stage("comovi-evidence-1", 1, 2800, 3e-3),
-            stage2=stage("comovi-evidence-2", 2, 1300, 2e-3),
+            stage1=stage("comovi-evidence-1", 1, 1900, 3e-3),
+            stage2=stage("comovi-evidence-2", 2, 900, 2e-3),
         ),
         evaluation=EvaluationConfig(num_clips=256, batch_size=32),
     )
