@@ -14,7 +14,7 @@ from motion.importers.asfamc import CMU_FPS, read_asfamc
 from motion.importers.bvh import read_bvh
 from motion.importers.resample import on_floor, resample
 from motion.importers.retarget import retarget
-from motion.importers.rig import find_roles
+from motion.importers.rig import Roles, SourceMotion, find_roles
 from motion.importers.smpl_files import Up, read_smpl
 from motion.sequence import Motion
 
@@ -59,7 +59,7 @@ def read_motion(
     """Read a file of motion capture and put it on a body.
 
     Args:
-        path: .bvh, .amc (with its .asf beside it), .npz or .pkl.
+        path: .bvh, .amc (its .asf beside it), .npz or .pkl.
         body: the body that will carry the motion.
         fps: frames per second of the result; None keeps the file's.
         betas: its shape; the mean shape by default. SMPL files keep the mean shape.
@@ -68,45 +68,67 @@ def read_motion(
         up: vertical axis of an SMPL file.
 
     Raises:
-        ValueError: no such file, an unknown kind, or damaged content: the message names the place
-            and the remedy.
+        ValueError: no such file, an unknown kind, damage, or an argument of other kinds.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES or not path.is_file():
         state = "no such file" if not path.is_file() else f"{path.suffix!r} is no kind we read"
         raise ValueError(f"{path}: {state}; expected a {', '.join(SUFFIXES)} file of motion")
     if source_fps is not None and not 1 <= source_fps <= 1000:
         raise ValueError(f"source_fps is {source_fps}; expected 1 to 1000 frames per second")
-    if path.suffix.lower() in (".npz", ".pkl"):
-        moved = read_smpl(path, body, fps=source_fps, up=up)
-        return Imported(
-            motion=_finish(moved, body, fps),
-            convention="SMPL parameters",
-            unit="metre",
-            source_fps=moved.fps,
-            inserted_frame=False,
-            position_error_mm=None,
-            rest_error_mm=None,
-        )
-    if path.suffix.lower() == ".amc":
-        source = read_asfamc(path, fps=source_fps or CMU_FPS)
-    else:
-        source = read_bvh(path)
-        if source_fps is not None and abs(source_fps - source.fps) > 0.01 * source.fps:
-            raise ValueError(
-                f"{path}: Frame Time says {source.fps:g} frames per second, but source_fps="
-                f"{source_fps:g} was given: leave source_fps out, or correct the file"
-            )
+    if kind in (".npz", ".pkl"):
+        if names is not None:
+            raise ValueError(f"{path} holds SMPL's own joints: leave names out")
+        return _of_smpl(read_smpl(path, body, fps=source_fps, up=up), body, fps)
+    if up != "auto":
+        raise ValueError(f"{path}: up={up!r} is for .npz and .pkl; a rest pose tells: leave it out")
+    source = _skeleton(path, source_fps)
     shape = torch.zeros(10) if betas is None else betas
-    result = retarget(source, find_roles(source, names), body, shape)
+    return _retargeted(source, find_roles(source, names), body, shape, fps)
+
+
+def _skeleton(path: Path, fps: float | None) -> SourceMotion:
+    """A captured skeleton in motion; `fps` is for files that state none."""
+    if path.suffix.lower() == ".amc":
+        return read_asfamc(path, fps=CMU_FPS if fps is None else fps)
+    source = read_bvh(path)
+    if fps is not None and abs(fps - source.fps) > 0.01 * source.fps:
+        raise ValueError(
+            f"{path}: Frame Time says {source.fps:g} frames per second, but source_fps={fps:g} "
+            "was given: leave source_fps out, or correct the file"
+        )
+    return source
+
+
+def _of_smpl(motion: Motion, body: BodyModel, fps: float | None) -> Imported:
     return Imported(
-        motion=_finish(result.motion, body, fps),
-        convention=result.roles.convention,
-        unit=result.unit,
+        motion=_finish(motion, body, fps),
+        convention="SMPL parameters",
+        unit="metre",
+        source_fps=motion.fps,
+        inserted_frame=False,
+        position_error_mm=None,
+        rest_error_mm=None,
+    )
+
+
+def _retargeted(
+    source: SourceMotion,
+    roles: Roles,
+    body: BodyModel,
+    betas: Float[Tensor, "10"],
+    fps: float | None,
+) -> Imported:
+    found = retarget(source, roles, body, betas)
+    return Imported(
+        motion=_finish(found.motion, body, fps),
+        convention=roles.convention,
+        unit=found.unit,
         source_fps=source.fps,
-        inserted_frame=result.inserted_frame,
-        position_error_mm=result.position_error_mm,
-        rest_error_mm=result.rest_error_mm,
+        inserted_frame=found.inserted_frame,
+        position_error_mm=found.position_error_mm,
+        rest_error_mm=found.rest_error_mm,
     )
 
 

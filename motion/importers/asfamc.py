@@ -38,39 +38,34 @@ def read_asfamc(path: Path, *, asf: Path | None = None, fps: float = CMU_FPS) ->
 
     Args:
         path: the .amc file.
-        asf: its skeleton; by default the .asf file beside it whose name is that of the motion
-            before the underscore (02.asf for 02_03.amc).
+        asf: its skeleton; by default `skeleton_of(path)`.
         fps: frames per second, which the format does not state.
 
     Raises:
         ValueError: no skeleton, or a damaged file; the message names the line or the bone.
     """
-    skeleton = asf or path.with_name(path.stem.split("_")[0] + ".asf")
+    skeleton = asf or skeleton_of(path)
     if not skeleton.is_file():
         raise ValueError(f"{path}: no skeleton {skeleton} beside it: put it there, or pass asf=...")
     bones, parents, degrees, unit_m = _read_asf(skeleton)
-    root_order, motion = _frames(path, bones, degrees)
-    num_frames = len(motion["root"])
-    names = list(bones)
-    ends = [name for name in names if name not in set(parents.values())]
-    joints = (*names, *(f"{name}_end" for name in ends))
-    index = {name: number for number, name in enumerate(joints)}
-    above = [index[parents[n]] if n in parents else -1 for n in names] + [index[n] for n in ends]
+    motion = _frames(path, bones, degrees)
+    root_order = bones["root"].dof
+    joints, above = _tree(bones, parents)
+    shape = (len(motion["root"]), len(joints), 3)
+    local = torch.eye(3, dtype=torch.float64).expand(*shape, 3).clone()
     offsets = torch.zeros(len(joints), 3, dtype=torch.float64)
-    local = torch.eye(3, dtype=torch.float64).expand(num_frames, len(joints), 3, 3).clone()
     for number, parent in enumerate(above):
         if parent >= 0:  # a joint stands where its parent's bone ends
             offsets[number] = torch.from_numpy(bones[joints[parent]].offset)
-    for name in names:
-        values = torch.from_numpy(motion[name])
-        local[:, index[name]] = _rotation(bones[name], values, root_order)
-    shifts = offsets.expand(num_frames, -1, 3).clone()
+    for number, bone in enumerate(bones.values()):
+        local[:, number] = _rotation(bone, torch.from_numpy(motion[bone.name]), root_order)
+    shifts = offsets.expand(shape).clone()
     for column, key in enumerate(root_order):
         if key.startswith("t"):
             shifts[:, 0, "xyz".index(key[1])] = torch.from_numpy(motion["root"][:, column])
     return assemble(
         joints=joints,
-        parents=tuple(above),
+        parents=above,
         offsets=offsets,
         local=local,
         shifts=shifts,
@@ -78,6 +73,22 @@ def read_asfamc(path: Path, *, asf: Path | None = None, fps: float = CMU_FPS) ->
         file=str(path),
         unit_m=unit_m,
     )
+
+
+def skeleton_of(path: Path) -> Path:
+    """Where the skeleton of an .amc file is looked for: beside it, 02.asf for 02_03.amc."""
+    return path.with_name(path.stem.split("_")[0] + ".asf")
+
+
+def _tree(
+    bones: dict[str, _Bone], parents: dict[str, str]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Joints, the bones' starts and then the ends of the last bones; and the parent of each."""
+    names = list(bones)
+    ends = [name for name in names if name not in set(parents.values())]
+    index = {name: number for number, name in enumerate(names)}
+    above = [index[parents[name]] if name in parents else -1 for name in names]
+    return (*names, *(f"{name}_end" for name in ends)), (*above, *(index[name] for name in ends))
 
 
 def _rotation(
@@ -165,12 +176,15 @@ def _parents(path: Path, lines: list[str], bones: dict[str, _Bone]) -> dict[str,
 
 def _frames(
     path: Path, bones: dict[str, _Bone], degrees: bool
-) -> tuple[tuple[str, ...], dict[str, Float64[np.ndarray, "t n"]]]:
+) -> dict[str, Float64[np.ndarray, "t n"]]:
+    """Values of every bone, angles in radians; `degrees` where the file itself does not say."""
     rows: dict[str, list[list[float]]] = {name: [] for name in bones}
     expected = 0
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         words = line.split()
         if not words or words[0][0] in "#:":
+            header = words[0].upper() if words else ""
+            degrees = header == ":DEGREES" if header in (":DEGREES", ":RADIANS") else degrees
             continue
         where = f"{path}, line {number}"
         if len(words) == 1 and words[0].isdigit():
@@ -192,16 +206,14 @@ def _frames(
             raise ValueError(
                 f"{path}: bone {name} has {len(values)} of {expected} frames: the file was cut off"
             )
-    order = bones["root"].dof
     motion = {
         name: np.array(values, np.float64) if values else np.zeros((expected, 0))
         for name, values in rows.items()
     }
-    if degrees:
-        for name, values in motion.items():
-            turning = [key.startswith("r") for key in bones[name].dof]
-            values[:, turning] = np.radians(values[:, turning])
-    return order, motion
+    for name, values in motion.items() if degrees else ():
+        turning = [key.startswith("r") for key in bones[name].dof]
+        values[:, turning] = np.radians(values[:, turning])
+    return motion
 
 
 def _numbers(words: list[str], where: str, bone: str) -> list[float]:

@@ -76,13 +76,8 @@ def _hierarchy(path: Path, lines: list[str]) -> list[_Node]:
                 if not open_nodes:
                     raise ValueError(f"{where}: '}}' closes no joint: repair or export again")
                 open_nodes.pop()
-            case "OFFSET" if open_nodes:
-                x, y, z = _floats(words[1:], 3, f"{where}: OFFSET of {nodes[-1].name}")
-                nodes[-1].offset = (x, y, z)
-            case "CHANNELS" if open_nodes:
-                nodes[-1].channels = _channels(words[1:], f"{where}: joint {nodes[-1].name}")
-                nodes[-1].first = columns
-                columns += len(nodes[-1].channels)
+            case "OFFSET" | "CHANNELS" if open_nodes:
+                columns += _describe(nodes[open_nodes[-1]], words, columns, where)
             case _:
                 raise ValueError(
                     f"{where}: {line.strip()!r} is none of ROOT, JOINT, End Site, OFFSET, "
@@ -91,6 +86,16 @@ def _hierarchy(path: Path, lines: list[str]) -> list[_Node]:
     if open_nodes or not nodes:
         raise ValueError(f"{path}: the HIERARCHY is not closed: the file was cut off")
     return nodes
+
+
+def _describe(node: _Node, words: list[str], columns: int, where: str) -> int:
+    """Take in a joint's OFFSET or CHANNELS; the number of columns that it adds to `columns`."""
+    if words[0] == "OFFSET":
+        x, y, z = _floats(words[1:], 3, f"{where}: OFFSET of {node.name}")
+        node.offset = (x, y, z)
+        return 0
+    node.channels, node.first = _channels(words[1:], f"{where}: joint {node.name}"), columns
+    return len(node.channels)
 
 
 def _channels(words: list[str], where: str) -> list[str]:
@@ -162,7 +167,8 @@ def _values(
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]
-        node = next(n for n in reversed(nodes) if n.channels and n.first <= column)
+        before = [node for node in nodes if node.channels and node.first <= column]
+        node = max(before, key=lambda node: node.first)
         raise ValueError(
             f"{path}, line {rows[row][0]}: {node.channels[column - node.first]} of joint "
             f"{node.name} is {rows[row][1][column]}: cut the {len(set(bad[:, 0]))} broken frames "

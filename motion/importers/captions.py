@@ -19,6 +19,7 @@ UNSTATED: Final = "unstated"
 """Licence of a file that no index lists."""
 
 _TAKE: Final = re.compile(r"(?<!\d)(\d{2,3}_\d{2})(?!\d)")
+_NON_COMMERCIAL: Final = re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)
 _SUBJECTS: Final = ("a person", "someone", "the person", "somebody", "a human")
 _VERBS: Final = {
     "walk": "walks", "run": "runs", "jump": "jumps", "climb": "climbs", "sit": "sits",
@@ -32,7 +33,7 @@ class Told(NamedTuple):
     """What is known about a file beside its motion."""
 
     clip: str
-    """The take, the same for every rig that it was converted to: "cmu_02_03"."""
+    """The take, the same for every rig that it was converted to: "cmu_02_03"; else the path."""
     text: str
     """A description, or empty."""
     licence: str
@@ -52,20 +53,21 @@ def tell(path: Path, folder: Path) -> Told:
     """
     base = next((p for p in (folder, *folder.parents) if (p / INDEX).is_file()), None)
     row: dict[str, str] = {}
-    text = ""
-    take = _TAKE.search(path.stem)
     if base is not None:
         row = _read(base / INDEX, "file").get(path.relative_to(base).as_posix(), {})
-        text = row.get("text", "")
-        if not text and take and (base / DESCRIPTIONS).is_file():
-            told = _read(base / DESCRIPTIONS, "clip").get(take[1], {})
-            text = told.get("description", "") or told.get("subject_description", "")
-    # The place says so even where the index does not.
-    flagged = FLAGGED in path.absolute().parts or "NON-COMMERCIAL" in row.get("flag", "")
-    is_cmu = take is not None and (
-        "cmu" in path.parent.name.lower() or row.get("clip_id", "").startswith("cmu_")
+    above = path.relative_to(folder).parts[:-1] or (folder.name,)
+    take = _TAKE.search(path.stem)
+    is_cmu = row.get("clip_id", "").startswith("cmu_") or any(
+        "cmu" in name.lower() for name in (folder.name, *above)
     )
-    clip = f"cmu_{take[1]}" if is_cmu and take else f"{path.parent.name}_{path.stem}"
+    clip = f"cmu_{take[1]}" if is_cmu and take else "_".join((*above, path.stem))
+    text = row.get("text", "")
+    if not text and is_cmu and take and base is not None and (base / DESCRIPTIONS).is_file():
+        told = _read(base / DESCRIPTIONS, "clip").get(take[1], {})
+        text = told.get("description", "") or told.get("subject_description", "")
+    # The place or the licence says so even where the flag does not.
+    stated = f"{row.get('flag', '')} {row.get('licence', '')}"
+    flagged = FLAGGED in path.absolute().parts or bool(_NON_COMMERCIAL.search(stated))
     return Told(clip, text.strip(), row.get("licence", "") or UNSTATED, flagged)
 
 
@@ -103,6 +105,9 @@ def wordings(text: str, count: int) -> list[str]:
 
 def _sentence(plain: str) -> str:
     """The third person of a short description: "slow walk" is "walks slowly"."""
+    for subject in _SUBJECTS:
+        if plain.startswith(f"{subject} "):  # a sentence already
+            return plain.removeprefix(f"{subject} ")
     words = plain.split()
     if words[0] in _VERBS and ":" not in plain:
         clauses = [clause.split() for clause in plain.split(", ")]

@@ -54,13 +54,7 @@ def read_smpl(path: Path, body: BodyModel, *, fps: float | None = None, up: Up =
     rotvec = _pose(path, values)
     rate = _rate(path, values, fps)
     trans = _path(path, values, len(rotvec))
-    for name, array in (("pose", rotvec), ("translation", trans)):
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            raise ValueError(
-                f"{path}: the {name} of frame {bad[0][0]} is not finite (NaN or infinity): "
-                "cut the frame out or fill it"
-            )
+    _require_finite(path, rotvec, trans)
     rotations = matrix_from_rotvec(torch.from_numpy(rotvec).float().unflatten(1, (NUM_JOINTS, 3)))
     turn = R_ZUP_YUP.mT if _up_axis(path, rotations, up) == "z" else torch.eye(3)
     rotations[:, 0] = turn @ rotations[:, 0]
@@ -78,6 +72,18 @@ def read_smpl(path: Path, body: BodyModel, *, fps: float | None = None, up: Up =
         body_id=body.body_id,
         fps=rate,
     )
+
+
+def _require_finite(
+    path: Path, rotvec: Float[np.ndarray, "t 72"], trans: Float[np.ndarray, "t 3"]
+) -> None:
+    for name, array in (("pose", rotvec), ("translation", trans)):
+        bad = np.argwhere(~np.isfinite(array))
+        if len(bad):
+            raise ValueError(
+                f"{path}: the {name} of frame {bad[0][0]} is not finite (NaN or infinity): "
+                "cut the frame out or fill it"
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -114,6 +120,11 @@ def _pose(path: Path, values: Mapping[str, Any]) -> Float[np.ndarray, "t 72"]:
             f"{', '.join(_POSES)} with axis-angle vectors (joint positions alone need a fit)"
         )
     pose = np.asarray(values[key], np.float64)
+    if pose.ndim < 2 or not pose.size:
+        raise ValueError(
+            f"{path}: {key} has shape {pose.shape}; expected one row per frame, and a frame or "
+            "more: save it as (frames, values)"
+        )
     pose = pose.reshape(len(pose), -1)
     if root is not None and pose.shape[1] in (63, 69, 153, 162):
         first = np.asarray(values[root], np.float64).reshape(len(pose), 3)

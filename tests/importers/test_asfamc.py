@@ -1,5 +1,6 @@
 """Acclaim's two files."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_bones_turn_about_their_own_axes(pair: Callable[..., Path]) -> None:
 
 def test_frame_rate_is_the_caller_s(pair: Callable[..., Path]) -> None:
     assert read_asfamc(pair(), fps=60.0).fps == 60
+
+
+def test_the_motion_s_own_unit_of_angles_counts(pair: Callable[..., Path]) -> None:
+    turned = read_asfamc(pair()).R_world_joint
+    amc = AMC.replace(":DEGREES", ":RADIANS").replace("90", str(math.pi / 2))
+    torch.testing.assert_close(read_asfamc(pair(ASF, amc)).R_world_joint, turned)
 
 
 @pytest.mark.parametrize(

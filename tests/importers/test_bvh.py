@@ -48,6 +48,15 @@ def test_positions_replace_the_offset_and_angles_multiply_in_file_order(tmp_path
     torch.testing.assert_close(source.positions[1], torch.tensor(expected).double())
 
 
+def test_channels_below_the_children_are_the_joint_s_own(tmp_path: Path) -> None:
+    lines = TWO.splitlines()
+    root = [lines.pop(3), lines.pop(3)]
+    lines[12:12] = root  # behind the knee, before the root's closing brace
+    values = "0 0 0 1 2 3 0 0 0", "0 90 0 1 2 3 90 0 0"
+    source = read_bvh(_write(tmp_path, "\n".join([*lines[:-2], *values])))
+    torch.testing.assert_close(source.positions[1, 2], torch.tensor([-1.0, 2, 4]).double())
+
+
 def test_a_frame_rate_that_is_not_whole_is_kept(tmp_path: Path) -> None:
     source = read_bvh(_write(tmp_path, TWO.replace(".0083333", "0.008342")))
     assert source.fps == pytest.approx(119.88, abs=0.01)

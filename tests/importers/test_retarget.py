@@ -134,6 +134,16 @@ def test_frame_rate_that_contradicts_the_file(bvh: Callable[..., Path], body: Bo
         read_motion(bvh(), body, source_fps=0.0)
 
 
+def test_arguments_of_other_kinds_of_files_are_refused(
+    bvh: Callable[..., Path], tmp_path: Path, body: BodyModel
+) -> None:
+    with pytest.raises(ValueError, match=r"up='z' is for .npz and .pkl; .*leave it out"):
+        read_motion(bvh(), body, up="z")
+    (tmp_path / "clip.npz").touch()
+    with pytest.raises(ValueError, match="holds SMPL's own joints: leave names out"):
+        read_motion(tmp_path / "clip.npz", body, names={"pelvis": "Hips"})
+
+
 def test_unknown_files(tmp_path: Path, body: BodyModel) -> None:
     (tmp_path / "clip.fbx").write_text("x")
     with pytest.raises(ValueError, match=r"'.fbx' is no kind we read; expected a .bvh"):

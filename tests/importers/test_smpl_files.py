@@ -96,6 +96,8 @@ BROKEN_POSE = np.full((FRAMES, 72), np.nan)
         ({"trans": None}, r"has no root translation: it holds poses.*expected one of trans"),
         ({"poses": np.zeros((FRAMES, 69))}, r"69 values per frame; .*root's rotation is missing"),
         ({"poses": np.zeros((FRAMES, 100))}, r"100 values per frame; expected 66 or 72"),
+        ({"poses": np.zeros((0, 156))}, r"poses has shape \(0, 156\); expected one row per frame"),
+        ({"poses": np.zeros(72)}, r"poses has shape \(72,\); expected one row per frame"),
         ({"trans": np.zeros((3, 3))}, r"trans has 3 frames, the pose 12"),
         ({"mocap_framerate": None}, r"states no frame rate .*pass source_fps="),
         ({"mocap_framerate": 0.0}, r"0 frames per second; expected 1 to 1000"),
