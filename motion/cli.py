@@ -162,7 +162,8 @@ def evaluate(
         output: folder of samples and tables.
         json: print the table as JSON instead of the files' names.
     """
-    from motion.evaluation.comparison import ComparisonConfig, compare, show
+    from motion.evaluation.comparison import ComparisonConfig, compare
+    from motion.evaluation.output import show
 
     given: dict[str, Any] = {"num_clips": num_clips, "passes": passes, "output": output}
     config = ComparisonConfig(

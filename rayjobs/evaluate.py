@@ -20,7 +20,8 @@ from tyro.conf import Positional
 
 from motion import paths
 from motion.evaluation import EvaluationConfig, held_out
-from motion.evaluation.comparison import ComparisonConfig, check, compare, show
+from motion.evaluation.comparison import ComparisonConfig, check, compare
+from motion.evaluation.output import show
 from motion.evaluation.protocols import RootPath
 from motion.inference import Pipeline
 from motion.report import committed_report, write_report

@@ -3,32 +3,29 @@
 import datetime
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import mlflow
 import ray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from rich.console import Console
 
 from motion import paths
 from motion.body.model import BodyModel
 from motion.data.manifest import Manifest
-from motion.data.storage import replacing
 from motion.evaluation import scores
 from motion.evaluation.clips import Clips
-from motion.evaluation.conditions import log_to_run, require_encoders
+from motion.evaluation.conditions import require_encoders
 from motion.evaluation.embedding import require_features, require_texts
-from motion.evaluation.plots import table_png
+from motion.evaluation.output import Subject, log_table, write_table
 from motion.evaluation.protocols import Protocol, RootPath, protocol_named
 from motion.evaluation.published import published_rows
 from motion.evaluation.sampling import Request, request_folder
-from motion.evaluation.tables import Row, Table, console, flat_metrics, latex, markdown
+from motion.evaluation.tables import Row, Table
 from motion.inference import Pipeline
 from motion.metrics.evaluator import Evaluator, load_evaluator
-from motion.training.tracking import git_state, use_run
+from motion.training.tracking import git_state
 
 
 class ComparisonConfig(BaseModel):
@@ -89,16 +86,6 @@ class ComparisonConfig(BaseModel):
         assert isinstance(seeded, BaseModel)
         changes["metrics"] = seeded.model_copy(update={"seed": self.seed})
         return protocol.model_copy(update=changes)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One export that is compared."""
-
-    export: Path
-    hash: str
-    config: Mapping[str, JsonValue]
-    """Its config.json."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +177,7 @@ def compare(config: ComparisonConfig) -> tuple[Table, list[Path]]:
     facts = _facts(config, opened) | facts
     table = Table(title=protocol.name, columns=protocol.columns, rows=rows, facts=facts)
     files = write_table(table, config.output.expanduser().resolve() / _name(opened))
-    _log(table, opened.subjects, files)
+    log_table(table, opened.subjects, files)
     return table, files
 
 
@@ -267,47 +254,3 @@ def _facts(config: ComparisonConfig, opened: Opened) -> dict[str, str]:
 def _name(opened: Opened) -> str:
     names = "-".join(subject.export.name for subject in opened.subjects)
     return f"{opened.protocol.name}-{names}"[:120]
-
-
-def write_table(table: Table, stem: Path) -> list[Path]:
-    """Write `stem`.json, .md, .tex and .png; the written files."""
-    texts = {
-        ".json": table.model_dump_json(indent=2),
-        ".md": markdown(table),
-        ".tex": latex(table),
-    }
-    written: list[Path] = []
-    for suffix, text in texts.items():
-        file = stem.with_name(stem.name + suffix)
-        with replacing(file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        written.append(file)
-    return [*written, table_png(stem.with_name(stem.name + ".png"), table)]
-
-
-def _log(table: Table, subjects: Sequence[Subject], files: Sequence[Path]) -> None:
-    """Each export's numbers and the table in the MLflow run of its training, where it has one."""
-    ours = [row for row in table.rows if row.kind == "ours"]
-    for subject in subjects:
-        training = subject.config.get("training")
-        assert isinstance(training, dict)
-        uri, run_id = training.get("mlflow_uri"), training.get("run_id")
-        if not uri or not run_id:
-            continue
-        before = mlflow.get_tracking_uri()
-        use_run(str(uri))
-        step = subject.config.get("step")
-        assert isinstance(step, int)
-        metrics = {
-            name: value
-            for row in ours
-            if row.name == subject.export.name
-            for name, value in flat_metrics(table, row).items()
-        }
-        log_to_run(str(run_id), step, metrics, files)
-        use_run(before)
-
-
-def show(table: Table) -> None:
-    """Print the table."""
-    Console().print(console(table))

@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motion.body.model import BodyModel
-from motion.data.video import decode_mp4, to_frames
 from motion.evaluation.clips import Clips
 from motion.evaluation.embedding import (
     Rows,
@@ -25,7 +23,6 @@ from motion.evaluation.embedding import (
 from motion.evaluation.estimation import (
     Sums,
     estimation_sums,
-    pooled_interval,
     pooled_intervals,
     real_sums,
 )
@@ -36,14 +33,13 @@ from motion.evaluation.sampling import (
     Request,
     read_motion,
     sample_all,
-    videos_folder,
 )
 from motion.evaluation.tables import Row
+from motion.evaluation.videos import video_rows
 from motion.metrics.distribution import size_bias
 from motion.metrics.evaluator import Evaluator
 from motion.metrics.interval import Interval
 from motion.metrics.text_to_motion import TextToMotionConfig, text_to_motion
-from motion.metrics.vbench import temporal_flickering, vbench_scores
 
 Scored = tuple[Row | None, list[Row], dict[str, str]]
 """Row of the real data, rows of the exports, facts."""
@@ -77,7 +73,8 @@ def score(run: Run, requests: Sequence[Request]) -> Scored:
     if run.protocol.kind == "estimation":
         return _estimation(run, requests)
     if run.protocol.kind == "video":
-        return _video(run, requests)
+        dimensions = () if run.native_video else run.protocol.video_dimensions
+        return video_rows(run.clips, requests, run.sample, dimensions)
     return _text_to_motion(run, requests)
 
 
@@ -262,46 +259,3 @@ def _estimation(run: Run, requests: Sequence[Request]) -> Scored:
         "intervals": "bootstrap over clips of the mean over frames",
     }
     return real, ours, facts
-
-
-def _video(run: Run, requests: Sequence[Request]) -> Scored:
-    ours: list[Row] = []
-    for request in requests:
-        run.sample(request, run.clips, [0])
-        folder = videos_folder(request.file(run.clips.chunks()[0], 0))
-        files = [folder / f"{ref.clip_id}.mp4" for ref in run.clips.refs]
-        values = _flickering(files)
-        if not run.native_video:
-            nan, n = float("nan"), len(files)
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            found = vbench_scores(
-                folder, request.folder / "vbench", run.protocol.video_dimensions, device=device
-            )
-            values |= {name: Interval(value, nan, nan, n) for name, value in found.items()}
-        ours.append(Row(name=request.export.name, kind="ours", values=values))
-    facts = {"clips": str(len(run.clips.refs))}
-    return _real_videos(run), ours, facts
-
-
-def _real_videos(run: Run) -> Row | None:
-    """Flickering of the clips' own videos, where the dataset keeps them."""
-    if not all("rgb" in ref.present for ref in run.clips.refs):
-        return None
-    chunks = run.clips.chunks()
-    pixels = [run.clips.batch(chunk, 0, ("rgb",)) for chunk in chunks]
-    found: list[float] = []
-    for batch in pixels:
-        assert batch.rgb is not None
-        for video, mask in zip(batch.rgb, batch.frame_mask, strict=True):
-            found.append(temporal_flickering(to_frames(video)[mask.numpy()]))
-    return Row(name="real data", kind="real", values={"temporal_flickering": _mean(found)})
-
-
-def _flickering(files: Sequence[Path]) -> dict[str, Interval]:
-    return {"temporal_flickering": _mean([temporal_flickering(decode_mp4(f)) for f in files])}
-
-
-def _mean(values: Sequence[float]) -> Interval:
-    """Mean over clips with its bootstrap interval; NaN values are undefined and do not count."""
-    known = torch.tensor([[v, 1.0] if np.isfinite(v) else [0.0, 0.0] for v in values])
-    return pooled_interval(known.double())

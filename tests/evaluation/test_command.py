@@ -29,8 +29,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     module = SimpleNamespace(
         ComparisonConfig=config,
         compare=lambda config: (table, [Path("x.md")]),
-        show=lambda table: print(table.title),
     )
+    shown = SimpleNamespace(show=lambda table: print(table.title))
+    monkeypatch.setitem(sys.modules, "motion.evaluation.output", shown)
     monkeypatch.setitem(sys.modules, "motion.evaluation.comparison", module)
     return found
 
