@@ -118,41 +118,47 @@ def _read_asf(path: Path) -> tuple[dict[str, _Bone], dict[str, str], bool, float
     missing = [name for name in (":root", ":bonedata", ":hierarchy") if name not in sections]
     if missing:
         raise ValueError(f"{path} has no {', '.join(missing)} section: this is no whole ASF file")
-    units = dict(line.split(maxsplit=1) for line in sections.get(":units", []))
+    units = _fields(sections.get(":units", []))
     degrees = units.get("angle", "deg").startswith("deg")
     turn = math.pi / 180 if degrees else 1.0
-    root = dict(line.split(maxsplit=1) for line in sections[":root"])
+    root = _fields(sections[":root"])
     bones = {"root": _bone(path, {"name": "root", "axis": f"0 0 0 {root.get('axis', 'XYZ')}"}, 1.0)}
     bones["root"].dof = tuple(root.get("order", "TX TY TZ RX RY RZ").lower().split())
-    fields: dict[str, str] = {}
+    described: list[str] = []
     for line in sections[":bonedata"]:
         if line == "begin":
-            fields = {}
+            described = []
         elif line == "end":
-            bone = _bone(path, fields, turn)
+            bone = _bone(path, _fields(described), turn)
             bones[bone.name] = bone
-        elif line.split()[0].isalpha():
-            key, _, rest = line.partition(" ")
-            fields[key] = rest.strip()
+        else:
+            described.append(line)
     parents = _parents(path, sections[":hierarchy"], bones)
     # CMU writes lengths in inches times 0.45.
-    scale = float(units["length"]) if "length" in units else None
+    (scale,) = _numbers([units.get("length", "0")], f"{path}: units", "length")
     return bones, parents, degrees, _INCH_M / scale if scale else None
+
+
+def _fields(lines: list[str]) -> dict[str, str]:
+    """First word of each line -> the others."""
+    return {words[0]: " ".join(words[1:]) for words in map(str.split, lines)}
 
 
 def _bone(path: Path, fields: dict[str, str], turn: float) -> _Bone:
     name = fields.get("name", "?")
+    where = f"{path}: bone {name}"
     axis = fields.get("axis", "0 0 0 XYZ").split()
-    direction = np.array([float(v) for v in fields.get("direction", "0 0 0").split()])
-    if len(axis) != 4 or sorted(axis[3].lower()) != ["x", "y", "z"] or direction.shape != (3,):
+    direction = _numbers(fields.get("direction", "0 0 0").split(), where, "direction")
+    if len(axis) != 4 or sorted(axis[3].lower()) != ["x", "y", "z"] or len(direction) != 3:
         raise ValueError(
-            f"{path}: bone {name} has axis {fields.get('axis')!r} and direction "
-            f"{fields.get('direction')!r}; expected three numbers, and for the axis an order"
+            f"{where} has axis {fields.get('axis')!r} and direction {fields.get('direction')!r}; "
+            "expected three numbers, and for the axis an order: export the skeleton again"
         )
+    (length,) = _numbers([fields.get("length", "0")], where, "length")
     return _Bone(
         name,
-        direction * float(fields.get("length", "0")),
-        tuple(float(v) * turn for v in axis[:3]),
+        np.array(direction) * length,
+        tuple(turn * value for value in _numbers(axis[:3], where, "axis")),
         axis[3].lower(),
         tuple(fields.get("dof", "").lower().split()),
     )
@@ -193,7 +199,7 @@ def _frames(
         name = words[0]
         if name not in bones:
             raise ValueError(f"{where}: bone {name!r} is not in the skeleton: give its own .asf")
-        values = _numbers(words[1:], where, name)
+        values = _numbers(words[1:], where, f"bone {name}")
         if len(values) != len(bones[name].dof):
             raise ValueError(
                 f"{where}: {len(values)} values for bone {name}, which has "
@@ -216,14 +222,14 @@ def _frames(
     return motion
 
 
-def _numbers(words: list[str], where: str, bone: str) -> list[float]:
+def _numbers(words: list[str], where: str, what: str) -> list[float]:
     try:
         values = [float(word) for word in words]
     except ValueError as error:
-        raise ValueError(f"{where}: bone {bone}: {error}: repair or export again") from error
+        raise ValueError(f"{where}: {what}: {error}: repair or export again") from error
     if not all(math.isfinite(value) for value in values):
         raise ValueError(
-            f"{where}: bone {bone} holds {' '.join(words)}; expected finite numbers: cut the frame "
+            f"{where}: {what} holds {' '.join(words)}; expected finite numbers: cut the frame "
             "out or fill it in the capture tool"
         )
     return values

@@ -106,6 +106,10 @@ def test_damaged_motion(pair: Callable[..., Path], old: str, new: str, expected:
 def test_damaged_skeleton(pair: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="no :hierarchy section"):
         read_asfamc(pair(ASF.split(":hierarchy")[0], AMC))
+    with pytest.raises(ValueError, match=r"01.asf: bone thigh: length: .*'4cm': repair"):
+        read_asfamc(pair(ASF.replace("length 4", "length 4cm"), AMC))
+    with pytest.raises(ValueError, match=r"bone thigh has axis '0 0 90' .*export the skeleton"):
+        read_asfamc(pair(ASF.replace("0 0 90 XYZ", "0 0 90"), AMC))
     with pytest.raises(ValueError, match=r"bones \['shin'\] have no parent"):
         read_asfamc(pair(ASF.replace("    thigh shin\n", ""), AMC))
 
