@@ -83,7 +83,7 @@ def read_amass(path: Path, body: BodyModel) -> Motion:
 
     Raises:
         ValueError: a key is missing or has another shape, or the betas belong to another body
-            (downloaded AMASS files name none: the importers of motion.data take those).
+            (downloaded AMASS files name none: motion.importers takes those).
     """
     with np.load(path, allow_pickle=False) as archive:
         values = {name: archive[name] for name in archive.files}
