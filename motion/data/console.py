@@ -6,12 +6,16 @@ Every record still reaches the log files of the Ray session. Nothing is done abo
 import logging
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ray.data import Dataset
 
+Row = TypeVar("Row")
+
+INTERVAL_S: Final = 20.0
+"""Between two lines about a phase that is under way."""
 NOT_SHOWN: Final = ("Progress bars disabled",)
 """Beginnings of warnings that repeat a setting of ours."""
 
@@ -48,6 +52,19 @@ def _filter_ray() -> None:
         for handler in logging.getLogger(name).handlers:
             if type(handler).__name__ == "PlainRayHandler":  # not the session's log files
                 handler.addFilter(_SHOWN)
+
+
+def watched(rows: Iterable[Row], total: int, phase: str) -> Iterator[Row]:
+    """The rows as they come, with a line about them at most every `INTERVAL_S` seconds."""
+    started = shown = time.monotonic()
+    for count, row in enumerate(rows, start=1):
+        yield row
+        now = time.monotonic()
+        if now - shown >= INTERVAL_S and count < total:
+            shown = now
+            rest = (now - started) * (total - count) / count
+            eta = f"{rest // 60:02.0f}:{rest % 60:02.0f}"
+            print(f"{phase} {count}/{total}  eta {eta}", flush=True)
 
 
 def report(phase: str, clips: int, started: float, files: Iterable[Path] = ()) -> None:

@@ -16,7 +16,7 @@ import ray.data
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion.data.claim import require_same
-from motion.data.console import quiet, report
+from motion.data.console import quiet, report, watched
 from motion.data.fitting import (
     EncoderChoice,
     descriptions,
@@ -113,7 +113,7 @@ def encode(config: EncodeConfig) -> Path:
     started = time.monotonic()
     jobs = list(_jobs(raw.rows, config.clips_per_file))
     pending = [job for job in jobs if not (config.root / job["file"]).is_file()]
-    _run(config, _EncodeFiles, [{"job": json.dumps(job)} for job in pending])
+    _run(config, _EncodeFiles, [{"job": json.dumps(job)} for job in pending], "encoding")
     files = [config.root / job["file"] for job in jobs]
     report("encoded", sum(len(job["places"]) for job in pending), started, files)
     write_dataset(
@@ -134,7 +134,7 @@ def _measure(config: EncodeConfig, raw: Manifest) -> dict[str, Any]:
         for row in spread(held_out, config.measured_clips)
     ]
     started = time.monotonic()
-    facts = summary(_run(config, _MeasureClips, jobs))
+    facts = summary(_run(config, _MeasureClips, jobs, "measuring"))
     report("measured", len(jobs), started)
     return facts
 
@@ -189,12 +189,14 @@ def _jobs(rows: Sequence[ManifestRow], clips_per_file: int) -> Iterator[dict[str
             yield {"file": file, "places": [place(row) for row in chosen]}
 
 
-def _run(config: EncodeConfig, worker: type, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _run(
+    config: EncodeConfig, worker: type, items: list[dict[str, Any]], phase: str
+) -> list[dict[str, Any]]:
     """Items through a pool of actors; starts nothing when there is nothing to do."""
     if not items:
         return []
     dataset = quiet(ray.data.from_items(items, override_num_blocks=len(items)))
-    return dataset.map_batches(
+    results = dataset.map_batches(
         cast(Any, worker),
         batch_size=1,
         batch_format="numpy",
@@ -202,7 +204,8 @@ def _run(config: EncodeConfig, worker: type, items: list[dict[str, Any]]) -> lis
         compute=ray.data.ActorPoolStrategy(size=min(config.actors, len(items))),
         num_cpus=config.actor_cpus,
         num_gpus=config.actor_gpus,
-    ).take_all()
+    )
+    return list(watched(results.iter_rows(), len(items), phase))
 
 
 class _EncodeFiles:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from motion.body import load_body
 from motion.data.claim import require_same
-from motion.data.console import quiet, report
+from motion.data.console import quiet, report, watched
 from motion.data.manifest import read_commit, write_dataset
 from motion.data.mocap import MocapConfig, Window, mocap_row, plan_windows
 from motion.data.mocap import identity as mocap_identity
@@ -185,7 +185,7 @@ def _generate(shards: Sequence[ShardPlan], root: Path, config: PrepareConfig) ->
     rows = [{**shard._asdict(), "windows": json.dumps(shard.windows)} for shard in shards]
     dataset = quiet(ray.data.from_items(rows, override_num_blocks=len(rows)))
     task = functools.partial(make_shard, root=root, config=config)
-    done = dataset.map(task).take_all()
+    done = list(watched(dataset.map(task).iter_rows(), len(rows), "preparing"))
     errors = sorted({row["error"] for row in done if row["error"]})
     if errors:
         raise RuntimeError(f"{root} is not complete: " + "; ".join(errors))
