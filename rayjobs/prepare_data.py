@@ -2,7 +2,7 @@
 
     ray job submit -- python rayjobs/prepare_data.py --root /data/procedural --num-train 2048
     ray job submit -- python rayjobs/prepare_data.py --root /data/cmu --source mocap \\
-        --mocap.folder $MOTION_REAL_DATA/mocap --num-train 4096
+        --mocap.folder $MOTION_REAL_DATA/mocap/cmu_bvh_mb --num-train 4096
 
 The generator needs no download: captioned actions of a licence-free body, rendered to video and
 motion map. Motion capture (docs/importers.md) is put on the same body and rendered the same way.
