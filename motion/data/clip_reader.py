@@ -121,7 +121,7 @@ def index_video(path: Path | str) -> VideoIndex:
 @functools.lru_cache(maxsize=32)
 def _index(path: str, _changed_ns: int, _size: int) -> VideoIndex:
     with _open(path) as (container, stream):
-        packets = [_stamp(packet) for packet in container.demux(stream) if packet.size]
+        packets = [_stamp(packet, path) for packet in container.demux(stream) if packet.size]
         if len(packets) < stream.frames or any(packet.damaged for packet in packets):
             raise ValueError(
                 f"{path} is damaged: its header announces {stream.frames} frames, "
@@ -155,10 +155,10 @@ class _Stamp(NamedTuple):
     damaged: bool
 
 
-def _stamp(packet: "av.Packet[VideoStream]") -> _Stamp:
+def _stamp(packet: "av.Packet[VideoStream]", path: str) -> _Stamp:
     pts = packet.dts if packet.pts is None else packet.pts
     if pts is None:
-        raise ValueError("the video has frames without time stamp: write it again as mp4")
+        raise ValueError(f"{path} has frames without time stamp: write it again as mp4")
     dts = pts if packet.dts is None else packet.dts
     flags = (packet.is_keyframe, packet.is_discard, packet.is_corrupt)
     return _Stamp(pts, dts, packet.duration or 0, *flags)

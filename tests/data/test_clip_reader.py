@@ -249,6 +249,12 @@ def test_unreadable_files(
     assert str(path) in str(caught.value)
 
 
+def test_a_stream_without_time_stamps_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h264", CONSTANT[:9])
+    with pytest.raises(ValueError, match=r"a\.h264 has frames without time stamp: write it again"):
+        read_clip(path, [0.0])
+
+
 def test_times_outside_of_the_video(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", CONSTANT[:30])
     for time in (-0.1, 1.1, float("nan"), float("inf")):
