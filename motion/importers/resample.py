@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from motion.body.model import BodyModel
-from motion.rotations import interpolate
+from motion.rotations import interpolate, matrix_from_rotvec
 from motion.sequence import Motion
 from motion.skeleton import joint
 
@@ -61,8 +61,7 @@ def facing_forward(motion: Motion, body: BodyModel) -> Motion:
     root = motion.R_parent_child[:, 0]
     forward = root[0, :, 2]
     yaw = torch.atan2(forward[0], forward[2])
-    cos, sin, zero, one = yaw.cos(), yaw.sin(), yaw * 0, yaw * 0 + 1
-    turn = torch.stack([cos, zero, -sin, zero, one, zero, sin, zero, cos]).view(3, 3)
+    turn = matrix_from_rotvec(-yaw * root.new_tensor([0.0, 1.0, 0.0]))
     rest = body.rest_joints(motion.betas)[joint("pelvis")]
     pelvis = (motion.require_translation() + rest) @ turn.mT
     start = pelvis[0] * torch.tensor([1.0, 0.0, 1.0])

@@ -26,7 +26,12 @@ from torch import Tensor
 from motion.body.model import BodyModel
 from motion.importers.rest import restated, upright, without_rest_frame
 from motion.importers.rig import MEASURED, Roles, SourceMotion
-from motion.rotations import interpolate, matrix_from_rotvec, quaternion_from_matrix
+from motion.rotations import (
+    interpolate,
+    matrix_from_rotvec,
+    quaternion_from_matrix,
+    shortest_rotation,
+)
 from motion.sequence import Motion
 from motion.skeleton import NUM_JOINTS, SMPL_JOINTS, SMPL_PARENTS, joint
 
@@ -78,7 +83,7 @@ def retarget(
     alignment = _alignment(source, roles, rest)
     R_world = _world_rotations(source, roles, alignment)
     local = _local(R_world)
-    scale = _leg(rest, joint) / _leg(source.rest, roles.joint.__getitem__)
+    scale = leg_length(rest, joint) / leg_length(source.rest, roles.joint.__getitem__)
     hips = (joint("left_hip"), joint("right_hip"))
     middle = source.positions[:, [roles.joint[SMPL_JOINTS[hip]] for hip in hips]].mean(1)
     below = rest[list(hips)].mean(0) - rest[0]
@@ -101,8 +106,8 @@ def retarget(
     )
 
 
-def _leg(rest: Float[Tensor, "j 3"], index: Callable[[str], int]) -> float:
-    """Hip to ankle along the bones, mean of both legs."""
+def leg_length(rest: Float[Tensor, "j 3"], index: Callable[[str], int]) -> float:
+    """Hip to ankle along the bones, mean of both legs; `index` gives a joint's place by name."""
     bones = [
         rest[index(f"{side}_{above}")] - rest[index(f"{side}_{below}")]
         for side in ("left", "right")
@@ -112,7 +117,7 @@ def _leg(rest: Float[Tensor, "j 3"], index: Callable[[str], int]) -> float:
 
 
 def _unit(source: SourceMotion, roles: Roles) -> str:
-    leg = _leg(source.rest, roles.joint.__getitem__)
+    leg = leg_length(source.rest, roles.joint.__getitem__)
     if source.unit_m is not None:
         return next((n for n, m in UNITS_M.items() if math.isclose(m, source.unit_m)), "stated")
     fitting = {name: leg * metres for name, metres in UNITS_M.items()}
@@ -131,7 +136,7 @@ def _alignment(
     for side in ("left", "right"):
         for above, below in bones:
             a, b = f"{side}_{above}", f"{side}_{below}"
-            alignment[joint(a)] = _between(
+            alignment[joint(a)] = shortest_rotation(
                 rest[joint(b)] - rest[joint(a)], source.rest[role[b]] - source.rest[role[a]]
             )
         wrist, hand = f"{side}_wrist", f"{side}_hand"
@@ -139,7 +144,9 @@ def _alignment(
         if hand in role:
             bone = source.rest[role[hand]] - source.rest[role[wrist]]
             if float(bone.norm()) > 1e-6:
-                alignment[joint(wrist)] = _between(rest[joint(hand)] - rest[joint(wrist)], bone)
+                alignment[joint(wrist)] = shortest_rotation(
+                    rest[joint(hand)] - rest[joint(wrist)], bone
+                )
         alignment[joint(hand)] = alignment[joint(wrist)]
         leg = [joint(f"{side}_{name}") for name in ("knee", "ankle", "foot")]
         if f"{side}_foot" in role:
@@ -147,15 +154,6 @@ def _alignment(
             alignment[leg[1]] = _sole(source.rest[own]) @ _sole(rest[leg]).mT
         alignment[leg[2]] = alignment[leg[1]]
     return alignment
-
-
-def _between(a: Float[Tensor, "3"], b: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
-    """The smallest rotation that takes the direction of a to that of b."""
-    a, b = a / a.norm(), b / b.norm()
-    axis = torch.linalg.cross(a, b)
-    sine = axis.norm()
-    angle = torch.atan2(sine, a @ b)
-    return matrix_from_rotvec(axis / sine.clamp(min=1e-12) * angle)
 
 
 def _sole(leg: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:

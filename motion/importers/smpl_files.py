@@ -19,6 +19,7 @@ from torch import Tensor
 from motion.body.model import BodyModel
 from motion.body.unpickle import read_arrays
 from motion.export.amass import R_ZUP_YUP, read_amass
+from motion.importers.retarget import leg_length
 from motion.rotations import matrix_from_rotvec
 from motion.sequence import Motion
 from motion.skeleton import NUM_JOINTS, joint
@@ -60,11 +61,8 @@ def read_smpl(path: Path, body: BodyModel, *, fps: float | None = None, up: Up =
     rotations[:, 0] = turn @ rotations[:, 0]
     betas = torch.zeros(10)
     rest = body.rest_joints(betas)
-    leg = sum(
-        float((rest[joint(f"left_{a}")] - rest[joint(f"left_{b}")]).norm())
-        for a, b in (("hip", "knee"), ("knee", "ankle"))
-    )
-    pelvis = torch.from_numpy(trans).float() @ turn.mT * (leg / SMPL_LEG_M)
+    scale = leg_length(rest, joint) / SMPL_LEG_M
+    pelvis = torch.from_numpy(trans).float() @ turn.mT * scale
     return Motion(
         R_parent_child=rotations,
         translation=pelvis - rest[0] * torch.tensor([1.0, 0.0, 1.0]),
