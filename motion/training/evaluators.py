@@ -53,7 +53,8 @@ def with_statistics(training: TrainConfig) -> TrainConfig:
     if system.features.statistics is not None:
         return training
     batches = split_batches(training.data.root, training.data.split, columns_of(system.features))
-    found = fit_statistics(tuple(system.features.of_batch(batch)) for batch in batches)
+    pairs = (system.features.of_batch(batch) for batch in batches)
+    found = fit_statistics((values, mask) for values, mask in pairs)
     update = {"features": system.features.fitted(found)}
     return training.model_copy(update={"system": system.model_copy(update=update)})
 
