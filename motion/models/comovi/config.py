@@ -181,7 +181,7 @@ class CoMoViConfig(BaseModel):
         reason the network is preconditioned, attention starts local on rotary waves that fit a grid
         of 8 x 8 cells, and times lie near noise, where only the conditions tell what will happen.
         The SMPL terms, two orders of magnitude below the flow terms, weigh ten times the paper's.
-        Few sampling steps and no guidance: more of either gives more contrast, and more errors.
+        Two sampling steps and no guidance: more of either gives more contrast, and more errors.
         """
         weights = LossWeights(rotation=10.0, vertices=10.0, joints=10.0)
         return cls(
@@ -203,7 +203,7 @@ class CoMoViConfig(BaseModel):
             locality=1.0,
             preconditioned=True,
             shift=8.0,
-            sampling=SampleOptions(steps=4, guidance=1.0, shift=8.0),
+            sampling=SampleOptions(steps=2, guidance=1.0, shift=8.0),
             stage=stage,
             trainable=("embedders", "rgb", "motion") if stage == 1 else PARTS,
             weights=_uncoupled(weights) if stage == 1 else weights,
