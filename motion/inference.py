@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from pydantic import BaseModel, JsonValue, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -311,7 +311,7 @@ def write_result(result: Result, stem: Path, *, gif: bool = False) -> list[Path]
     rows = {"RGB": result.rgb, "motion map": result.motion_map}
     written: list[Path] = []
     if result.motion is not None:
-        posed = render_motion(result.body, result.motion, camera=enlarged(result.camera, 2))
+        posed = render_motion(result.body, result.motion, camera=result.camera.enlarged(2))
         panels.append(Panel(frames=posed, label="SMPL"))
         rows["SMPL"] = posed
         written.append(
@@ -337,15 +337,6 @@ def write_result(result: Result, stem: Path, *, gif: bool = False) -> list[Path]
         )
     )
     return written
-
-
-def enlarged(camera: Camera, factor: int) -> Camera:
-    """The same view with `factor` times as many pixels."""
-    matrix: Float[Tensor, "3 3"] = camera.intrinsics.clone()
-    matrix[:2] *= factor
-    return dataclasses.replace(
-        camera, intrinsics=matrix, height=camera.height * factor, width=camera.width * factor
-    )
 
 
 def _read(path: Path) -> dict[str, Any]:

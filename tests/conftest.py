@@ -4,7 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is no failure, and an example's first call may compile.
+hypothesis.settings.register_profile("motion", deadline=None)
+hypothesis.settings.load_profile("motion")
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -116,7 +116,7 @@ def run_table(
     found = {cell: _committed(table, *cell, folder) for cell in wanted}
     missing = [cell for cell in wanted if found[cell] is None]
     if missing:
-        require_room(1, {"CPU": cpus}, cluster_nodes(), what="cell", how="Lower cpus")
+        require_room(1, {"CPU": float(cpus)}, cluster_nodes(), what="cell", how="Lower cpus")
         if table.prepare is not None:
             table.prepare(folder)
         _run_cells(table, missing, folder, limit_s, cpus)

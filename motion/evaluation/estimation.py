@@ -13,7 +13,7 @@ from motion.metrics.pose import accel_error, mpjpe_mm, pa_mpjpe_mm, pve_mm
 from motion.metrics.trajectory import rte_percent, world_mpjpe_mm
 from motion.sequence import Motion
 
-Sums = Mapping[str, Float[Tensor, "b 2"]]
+Sums = Mapping[str, Float[Tensor, "_ 2"]]
 """Per clip: sum of a metric's defined entries, and how many there are."""
 
 

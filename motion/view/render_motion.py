@@ -1,5 +1,6 @@
 """A motion as frames: one camera that sees the whole path, a floor, and the body's shadow on it."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -32,6 +33,14 @@ class Camera:
     """Pixels."""
     width: int
     """Pixels."""
+
+    def enlarged(self, factor: int) -> "Camera":
+        """The same view with `factor` times as many pixels."""
+        matrix = self.intrinsics.clone()
+        matrix[:2] *= factor
+        return dataclasses.replace(
+            self, intrinsics=matrix, height=self.height * factor, width=self.width * factor
+        )
 
 
 def frame_points(

@@ -135,7 +135,7 @@ def test_finished_data_set_is_returned_and_another_config_is_refused(
 
     monkeypatch.setattr(module, "_run", never)
     assert encode(config(raw, encoded, actors=3)) == encoded
-    other = config(raw, encoded, video=PatchAutoencoderConfig(spatial_stride=16))
+    other = config(raw, encoded, video=PatchAutoencoderConfig(channels=24, spatial_stride=16))
     for run in (encode, describe):
         with pytest.raises(
             ValueError,
