@@ -11,7 +11,7 @@ History = Sequence[tuple[int, float]]
 
 
 def curves_png(path: Path, panels: Mapping[str, Mapping[str, History]], *, title: str = "") -> Path:
-    """Write one panel per group of curves, values on a logarithmic axis.
+    """Write one panel per group of curves, on a logarithmic axis where they span a decade.
 
     Args:
         path: the PNG.
@@ -31,9 +31,11 @@ def curves_png(path: Path, panels: Mapping[str, Mapping[str, History]], *, title
             axes.plot([step for step, _ in history], [v for _, v in history], label=label, lw=1.3)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("optimizer step", fontsize=9)
-        axes.set_yscale("log")
+        values = [value for history in curves.values() for _, value in history]
+        if values and 0 < 10 * min(values) < max(values):
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.3g"))
-        axes.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         axes.grid(alpha=0.25, which="both", linewidth=0.6)
         axes.tick_params(labelsize=8)
         axes.legend(fontsize=8, frameon=False)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from motion.data.encode import EncodeConfig, encode
 from motion.data.prepare import PrepareConfig, prepare
@@ -121,10 +122,11 @@ def test_a_text_to_motion_table_resumes_and_states_everything(
     assert all(file.is_file() for file in files)
 
     made = sorted(tmp_path.glob("samples/*/draw_*/*.safetensors"))
-    before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in made}
+    before = {file: (file.stat().st_mtime_ns, load_file(file)) for file in made}
     made[0].unlink()  # as if the first run had died before it
     again, _ = compare(config(exported, tmp_path))
-    assert made[0].read_bytes() == before[made[0]][1], "the same sample, whoever makes it"
+    # Not the bytes: safetensors writes its metadata in any order.
+    torch.testing.assert_close(load_file(made[0]), before[made[0]][1], rtol=0, atol=0)
     assert all(f.stat().st_mtime_ns == before[f][0] for f in made[1:]), "the others are kept"
     assert again.rows == table.rows
 
@@ -144,7 +146,8 @@ def test_estimation_measures_poses_against_the_clips(exported: Path, tmp_path: P
     table, _ = compare(held)
     real, ours = table.rows[:2]
     assert set(real.values) == {"jitter", "foot_sliding"}
-    assert ours.values["mpjpe"].mean > ours.values["pa_mpjpe"].mean > 0
+    # Procrustes minimizes the squared distance, so the mean distance may even grow a little.
+    assert 1.1 * ours.values["mpjpe"].mean > ours.values["pa_mpjpe"].mean > 0
     assert ours.values["mpjpe"].n == 24
     low, high = ours.values["mpjpe"].low, ours.values["mpjpe"].high
     assert low < ours.values["mpjpe"].mean < high
