@@ -128,7 +128,7 @@ def test_a_text_to_motion_table_resumes_and_states_everything(
     # Not the bytes: safetensors writes its metadata in any order.
     torch.testing.assert_close(load_file(made[0]), before[made[0]][1], rtol=0, atol=0)
     assert all(f.stat().st_mtime_ns == before[f][0] for f in made[1:]), "the others are kept"
-    assert again.rows == table.rows
+    assert repr(again.rows) == repr(table.rows)  # values may be NaN, which equals nothing
 
 
 def test_an_export_without_a_root_path_or_motion_is_refused(
