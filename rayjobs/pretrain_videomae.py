@@ -16,6 +16,7 @@ from motion.data.prepare import PrepareConfig, describe, prepare
 from motion.models.videomae.system import VideoMAETrainingConfig
 from motion.training.config import DataConfig, OptimizerConfig, TrainConfig
 from motion.training.launch import fit
+from rayjobs.train_comovi import TINY_CLIPS
 
 
 class Recipe(BaseModel):
@@ -35,7 +36,7 @@ def tiny() -> Recipe:
     """Below one million parameters on two CPU workers."""
     raw = paths.data() / "embedded"
     return Recipe(
-        prepare=PrepareConfig(root=raw),
+        prepare=PrepareConfig(root=raw, clip=TINY_CLIPS),
         training=TrainConfig(
             name="videomae-tiny",
             system=VideoMAETrainingConfig.tiny(),
