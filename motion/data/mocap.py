@@ -22,6 +22,7 @@ from motion.data.procedural import ProceduralConfig
 from motion.data.procedural.appearance import Appearance, sample_appearance
 from motion.data.procedural.clip import detect, film, filmed_columns, motion_columns, stream
 from motion.importers import IMPORTER_VERSION, SUFFIXES, Imported, read_motion
+from motion.importers.asfamc import skeleton_of
 from motion.importers.captions import Told, tell, wordings
 from motion.importers.resample import contacts, facing_forward
 from motion.sequence import Motion
@@ -218,7 +219,7 @@ def identity(config: MocapConfig) -> dict[str, Any]:
     for path, told in find_files(config):
         digest.update(f"{path.relative_to(folder).as_posix()} {told}".encode())
         digest.update(path.read_bytes())
-        skeleton = path.with_name(path.stem.split("_")[0] + ".asf")
+        skeleton = skeleton_of(path)
         if path.suffix.lower() == ".amc" and skeleton.is_file():
             digest.update(skeleton.read_bytes())
     stated = config.model_dump(mode="json", exclude={"folder"})
