@@ -193,7 +193,7 @@ class Pipeline:
         asked = dict(options) if duration_s is None else {**options, "duration_s": duration_s}
         results: list[Result] = []
         for index, prompt in enumerate(prompts):
-            start = start_frame(seed + index, self._start_config())
+            start = start_frame(seed + index, self.start_config())
             batch = self._batch(prompt, start, self.num_frames(duration_s))
             generator = torch.Generator().manual_seed(seed + index)
             sample = self.generate(batch, chosen, generator)
@@ -215,15 +215,17 @@ class Pipeline:
             pixels["motion_map"] = self.autoencoders["map"].decode(sample.latent_map)
         return dataclasses.replace(sample, **pixels)
 
-    def _start_config(self) -> ProceduralConfig:
+    def start_config(self) -> ProceduralConfig:
+        """People, rooms and cameras as in the training data, standing still."""
         data = self.config["data"]
-        return ProceduralConfig(
-            fps=self.fps,
-            height=int(data["height"]),
-            width=int(data["width"]),
-            body=self.config["body"],
-            map_mode=self.map_mode,
-        )
+        filmed = {
+            "fps": self.fps,
+            "height": int(data["height"]),
+            "width": int(data["width"]),
+            "body": self.config["body"],
+            "map_mode": self.map_mode,
+        }
+        return ProceduralConfig.model_validate({**data.get("clip", {}), **filmed})
 
     def _batch(self, prompt: str, start: StartFrame, num_frames: int) -> Batch:
         t = num_frames

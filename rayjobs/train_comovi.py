@@ -77,10 +77,12 @@ TINY_CLIPS = ProceduralConfig(
         "raise_arms", "bow", "wave",
     ),
     held_out_families=(),
+    num_looks=4,
     max_azimuth_deg=25.0,
     max_delay_s=0.0,
 )  # fmt: skip
-"""What minutes on a CPU can teach: eleven families that move much, seen roughly from the front."""
+"""What minutes on a CPU can teach: eleven families that move much, four people in as many rooms,
+seen roughly from the front."""
 
 
 def tiny() -> Recipe:

@@ -30,7 +30,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Pat
     """An export of tiny CoMoVi with random weights, on a dataset of its own."""
     folder = tmp_path_factory.mktemp("outputs")
     raw, encoded = folder / "raw", folder / "encoded"
-    clip = ProceduralConfig(num_frames=9, height=96, width=96)
+    clip = ProceduralConfig(num_frames=9, height=96, width=96, num_looks=3)
     prepare(PrepareConfig(root=raw, num_train=12, num_validation=8, num_test=0, clip=clip))
     encode(EncodeConfig(raw_root=raw, root=encoded, fit_clips=8, measured_clips=4))
     config = TrainConfig(
@@ -58,6 +58,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Pat
 @pytest.fixture(scope="module")
 def pipeline(exported: Path) -> Pipeline:
     return Pipeline.load(exported)
+
+
+def test_start_frames_are_filmed_like_the_training_data(pipeline: Pipeline) -> None:
+    clip = pipeline.start_config()
+    assert (clip.num_looks, clip.num_frames, clip.height, clip.body) == (3, 9, 96, "free")
 
 
 def test_sample_writes_what_a_person_and_a_tool_can_open(

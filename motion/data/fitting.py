@@ -113,13 +113,18 @@ def spread(clips: Sequence[ManifestRow], count: int) -> list[ManifestRow]:
     return [clips[i] for i in index]
 
 
+def clip_config(manifest: Manifest) -> dict[str, Any]:
+    """How the clips of a raw or encoded data set were filmed; empty for footage of a camera."""
+    made: Mapping[str, Any] = manifest.config.get("raw", manifest.config)
+    return dict(made.get("clip", {}))
+
+
 def map_mode(manifest: Manifest) -> str:
     """How the motion maps of a raw or encoded data set were rendered.
 
     Parts can be read back only from flat ones.
     """
-    made: Mapping[str, Any] = manifest.config.get("raw", manifest.config)
-    return str(made.get("clip", {}).get("map_mode", "flat"))
+    return str(clip_config(manifest).get("map_mode", "flat"))
 
 
 def place(row: ManifestRow) -> tuple[str, int, int]:

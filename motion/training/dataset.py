@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from motion.batch import Batch
-from motion.data.fitting import map_mode
+from motion.data.fitting import clip_config, map_mode
 from motion.data.manifest import Manifest, ManifestRow, require_encoders
 from motion.data.pipeline import stream
 from motion.data.plan import ClipRef, Plan
@@ -44,6 +44,7 @@ def facts(config: TrainConfig) -> dict[str, Any]:
         "fps": row["fps"],
         "num_frames": first.num_frames,
         "map_mode": map_mode(manifest),
+        "clip": clip_config(manifest),
         "height": height,
         "width": width,
         # What load_body takes: a body id names neither a file nor where it lies.

@@ -17,6 +17,7 @@ from motion.data.procedural import (
     generate_clip,
     start_frame,
 )
+from motion.data.procedural.clip import look_of
 from motion.data.procedural.families import sample_action
 from motion.data.procedural.keypoints import KEYPOINT_SIZE, simulate_detector
 from motion.data.schema import decode_tensor, seal
@@ -157,6 +158,14 @@ def test_start_frame_stands_and_varies() -> None:
     assert one.motion.num_frames == 1
     np.testing.assert_array_equal(one.rgb, start_frame(5, CONFIG).rgb)
     assert decode_motion_map(one.motion_map[None], mode="flat").mask.mean() > 0.05
+
+
+def test_few_looks_are_shared_by_all_clips() -> None:
+    few = CONFIG.model_copy(update={"num_looks": 2})
+    assert len({look_of(seed, few) for seed in range(12)}) == 2
+    assert len({look_of(seed, CONFIG) for seed in range(12)}) == 12
+    assert "num_looks" not in CONFIG.model_dump(mode="json"), "an identity as before the field"
+    assert few.model_dump(mode="json")["num_looks"] == 2
 
 
 def test_splits_are_disjoint() -> None:

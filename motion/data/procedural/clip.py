@@ -152,8 +152,15 @@ def _person(seed: int, config: ProceduralConfig) -> _Person:
         betas=betas,
         figure=measure(body, betas),
         style=sample_style(stream(seed, "style")),
-        look=sample_appearance(stream(seed, "appearance")),
+        look=look_of(seed, config),
     )
+
+
+def look_of(seed: int, config: ProceduralConfig) -> Appearance:
+    """The person's colors and the room of a seed: its own, or one of few that all clips share."""
+    if config.num_looks is not None:
+        seed = int(stream(seed, "look").integers(config.num_looks))
+    return sample_appearance(stream(seed, "appearance"))
 
 
 def _motion(config: ProceduralConfig, person: _Person, posed: Posed) -> Motion:

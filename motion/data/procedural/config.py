@@ -50,6 +50,10 @@ class ProceduralConfig(BaseModel):
     """"free", or the path of a body model file."""
     shape_std: float = Field(default=0.7, ge=0)
     """Standard deviation of the body shape coefficients, which are cut at 2."""
+    num_looks: int | None = Field(default=None, ge=1, exclude_if=lambda looks: looks is None)
+    """How many people and rooms, by their colors, all clips share; None draws every clip its own.
+    Few looks let a small model learn video in minutes. Not named in the identity of a data set
+    without such a limit."""
     max_azimuth_deg: float = Field(default=50.0, ge=0, le=180)
     """Largest angle between the camera and the front of the person, in degrees."""
     margin: float = Field(default=0.04, ge=0, lt=0.3)
