@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int
+from scipy.linalg import lapack
 from torch import Tensor
 
 Convention = Literal["reference", "corrected"]
@@ -42,13 +43,13 @@ class Gaussian:
         """
         if len(embeddings) < 2:
             raise ValueError(f"FID needs at least 2 embeddings per set, got {len(embeddings)}")
-        rows = embeddings.detach().cpu().numpy().astype(np.float64)
-        mean = rows.mean(0)
+        given = embeddings.detach().cpu().numpy()
+        mean = given.mean(0, dtype=np.float64)
         if not np.isfinite(mean).all():
             raise ValueError("embeddings hold NaN or infinity: look at the clips that gave them")
-        rows -= mean
-        rows /= np.sqrt(len(rows) - 1)
+        rows = given - mean
         covariance = rows.T @ rows  # BLAS computes one triangle of a product with itself
+        covariance /= len(rows) - 1
         if len(rows) > rows.shape[1]:
             try:
                 factor = np.linalg.cholesky(covariance)
@@ -57,7 +58,8 @@ class Gaussian:
             diagonal = np.diag(factor)
             good = bool(diagonal.max() < WELL_CONDITIONED * diagonal.min())
             return Gaussian(mean, covariance, len(rows), factor, conditioned=good)
-        return Gaussian(mean, covariance, len(rows), rows.T, conditioned=False)
+        factor = rows.T / np.sqrt(len(rows) - 1)
+        return Gaussian(mean, covariance, len(rows), factor, conditioned=False)
 
 
 def _root(covariance: Float64[np.ndarray, "d d"]) -> Float64[np.ndarray, "d d"]:
@@ -93,8 +95,10 @@ def frechet_distance(
 def _cross_trace(first: Gaussian, second: Gaussian) -> float:
     """Trace of the square root of the product of two covariances."""
     if first.conditioned and second.conditioned:
-        product = first.factor.T @ second.covariance @ first.factor
-        return float(np.sqrt(np.linalg.eigvalsh(product).clip(0)).sum())
+        # LAPACK's reduction of A B x = l x: U A U^T with B = U^T U, one triangle alone.
+        product, failed = lapack.dsygst(second.covariance.T, first.factor.T, itype=2)
+        assert not failed, failed
+        return float(np.sqrt(np.linalg.eigvalsh(product.T).clip(0)).sum())
     # Square roots of eigenvalues near zero lose half of the digits; singular values lose none.
     return float(np.linalg.svd(first.factor.T @ second.factor, compute_uv=False).sum())
 

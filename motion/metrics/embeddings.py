@@ -10,12 +10,7 @@ from torch import Tensor
 
 from motion.metrics.evaluator import Evaluator
 from motion.metrics.interval import Interval, clustered_interval
-from motion.metrics.retrieval import (
-    Direction,
-    best_rank,
-    chance_precision,
-    squared_distances,
-)
+from motion.metrics.retrieval import Direction, ranked_batches, require_batch
 from motion.models.evaluator.features import Features
 
 
@@ -138,25 +133,17 @@ def hit_rates(
         ValueError: fewer clips than a batch, or a clip that was in no batch.
     """
     n = len(text)
-    if n < batch_size or not 0 < top_k < batch_size:
-        raise ValueError(
-            f"no batch of {batch_size} with top {top_k} from {n} clips: give at least batch_size "
-            "clips and a smaller top_k"
-        )
+    require_batch(n, batch_size, top_k)
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.arange(n) if caption_ids is None else caption_ids
     hits, chance = torch.zeros(n, top_k).double(), torch.zeros(n, top_k).double()
     drawn = torch.zeros(n).double()
-    k = torch.arange(1, top_k + 1)
     for _ in range(repeats):
         order = torch.randperm(n, generator=generator)
         rows = order[: n // batch_size * batch_size].reshape(-1, batch_size)
-        squared = squared_distances(text[rows], motion[rows])
-        same = ids[rows][:, :, None] == ids[rows][:, None, :]
-        rank = best_rank(squared if direction == "text_to_motion" else squared.mT, same)
+        found = ranked_batches(text, motion, rows, top_k, direction, caption_ids)
         flat = rows.flatten()
-        hits[flat] += (rank[..., None] < k).double().flatten(0, 1)
-        chance[flat] += chance_precision(same.sum(-1), batch_size, top_k).flatten(0, 1)
+        hits[flat] += found.hits.flatten(0, 1)
+        chance[flat] += found.chance.flatten(0, 1)
         drawn[flat] += 1
     if not bool(drawn.all()):
         raise ValueError(

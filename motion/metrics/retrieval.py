@@ -6,7 +6,7 @@ competes with 31 others.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -63,31 +63,65 @@ def retrieval(
     Raises:
         ValueError: fewer clips than a batch, or `top_k` is not below its size.
     """
-    n = len(text)
+    require_batch(len(text), batch_size, top_k)
+    if order is None:
+        order = torch.randperm(len(text), generator=generator or torch.Generator().manual_seed(0))
+    rows = order[: len(text) // batch_size * batch_size].to(text.device).reshape(-1, batch_size)
+    found = ranked_batches(text, motion, rows, top_k, direction, caption_ids)
+    return Retrieval(
+        r_precision=tuple(found.hits.mean((0, 1)).tolist()),
+        mm_dist=float(found.squared.sqrt().double().mean()),
+        n=rows.numel(),
+        chance=tuple(found.chance.mean((0, 1)).tolist()),
+    )
+
+
+def require_batch(n: int, batch_size: int, top_k: int) -> None:
+    """Refuse fewer clips than a batch, and a `top_k` that is not below its size.
+
+    Raises:
+        ValueError: with the remedy.
+    """
     if n < batch_size or not 0 < top_k < batch_size:
         raise ValueError(
             f"no batch of {batch_size} with top {top_k} from {n} clips: give at least "
             "batch_size clips and a smaller top_k"
         )
-    if order is None:
-        order = torch.randperm(n, generator=generator or torch.Generator().manual_seed(0))
-    rows = order[: n // batch_size * batch_size].to(text.device).reshape(-1, batch_size)
+
+
+class Ranked(NamedTuple):
+    """What is known of each clip of each batch."""
+
+    hits: Float[Tensor, "b n k"]
+    """1 where its partner is among the first 1 to k."""
+    chance: Float[Tensor, "b n k"]
+    """What a random order gives."""
+    squared: Float[Tensor, "b n"]
+    """Squared distance of its partner."""
+
+
+def ranked_batches(
+    text: Float[Tensor, "n d"],
+    motion: Float[Tensor, "n d"],
+    rows: Int[Tensor, "b size"],
+    top_k: int,
+    direction: Direction,
+    caption_ids: Int[Tensor, "n"] | None,
+) -> Ranked:
+    """Batches of given rows; arguments as in `retrieval`."""
+    size = rows.shape[1]
     squared = squared_distances(text[rows], motion[rows])
-    own_distance = squared.diagonal(dim1=1, dim2=2)
-    ranked = squared if direction == "text_to_motion" else squared.mT
     if caption_ids is None:
-        same = torch.eye(batch_size, dtype=torch.bool, device=text.device).expand_as(ranked)
+        same = torch.eye(size, dtype=torch.bool, device=text.device).expand_as(squared)
     else:
         ids = caption_ids.to(text.device)[rows]
         same = ids[:, :, None] == ids[:, None, :]
-    rank = best_rank(ranked, same)
+    rank = best_rank(squared if direction == "text_to_motion" else squared.mT, same)
     k = torch.arange(1, top_k + 1, device=text.device)
-    hits = (rank[..., None] < k).double().mean((0, 1))
-    return Retrieval(
-        r_precision=tuple(hits.tolist()),
-        mm_dist=float(own_distance.sqrt().double().mean()),
-        n=rows.numel(),
-        chance=tuple(chance_precision(same.sum(-1), batch_size, top_k).mean((0, 1)).tolist()),
+    return Ranked(
+        hits=(rank[..., None] < k).double(),
+        chance=chance_precision(same.sum(-1), size, top_k),
+        squared=squared.diagonal(dim1=1, dim2=2),
     )
 
 

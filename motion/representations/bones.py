@@ -95,9 +95,7 @@ def local_rotation_columns(
     along = _dot(r_child, r_parent)
     reflected = torch.addcmul(-r_child, along, r_parent)
     products = r_child[..., :2, None, :] * reflected[..., None, :, :]
-    products = torch.addcmul(
-        products, r_parent[..., :2, None, :], r_parent[..., None, :, :], value=-1
-    )
+    products.addcmul_(r_parent[..., :2, None, :], r_parent[..., None, :, :], value=-1)
     signs, identity = _signs(skeleton, products.dtype, products.device)
     return torch.addcmul(identity, signs, products)
 

@@ -9,7 +9,6 @@ SMPL's layout with pose correctives; vertices are checked to be equal before the
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -17,6 +16,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 import numpy as np
 import smplx
 import torch
+from alternation import alternate
 from smplx.utils import Struct
 
 from motion.body import load_body
@@ -30,17 +30,6 @@ from motion.skeleton import SMPL_PARENTS
 
 FRAMES = 33
 SIZE = 128
-
-
-def alternate(rounds: int, **actions: Callable[[], object]) -> dict[str, float]:
-    """Least seconds of each action, run in turn; the first round warms up and is not counted."""
-    measured: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(rounds + 1):
-        for name, action in actions.items():
-            start = time.perf_counter()
-            action()
-            measured[name].append(time.perf_counter() - start)
-    return {name: min(values[1:]) for name, values in measured.items()}
 
 
 def with_gradient(body: BodyModel, index: torch.Tensor | None) -> Callable[[], None]:
@@ -63,8 +52,8 @@ def bench_sparse(rounds: int) -> None:
     )
     print(f"\nskinning, forward and backward, {FRAMES} frames of the free body")
     for name, count in (("full", body.num_vertices), ("sparse", 118), ("contacts", 4)):
-        ratio = seconds["full"] / seconds[name]
-        print(f"  {count:6d} vertices  {1e3 * seconds[name]:8.2f} ms   {ratio:6.1f} x faster")
+        ratio = seconds["full"].wall / seconds[name].wall
+        print(f"  {count:6d} vertices  {1e3 * seconds[name].wall:8.2f} ms   {ratio:6.1f} x faster")
 
 
 def random_smpl() -> dict[str, np.ndarray]:
@@ -130,8 +119,8 @@ def bench_smplx(rounds: int) -> None:
     print(f"\nagainst smplx, forward, {FRAMES} frames, 6890 vertices with pose correctives")
     print(f"  (largest difference of a vertex: {float(error):.1e} m)")
     for name, least in seconds.items():
-        ratio = seconds["smplx"] / least
-        print(f"  {name:14s} {1e3 * least:8.2f} ms   {ratio:6.1f} x faster")
+        ratio = seconds["smplx"].wall / least.wall
+        print(f"  {name:14s} {1e3 * least.wall:8.2f} ms   {ratio:6.1f} x faster")
 
 
 def bench_render(rounds: int) -> None:
@@ -147,7 +136,7 @@ def bench_render(rounds: int) -> None:
     paper = np.full((SIZE, SIZE, 3), 230, np.uint8)
     raster = rasterize(vertices, faces, camera, SIZE, SIZE)
     clip = (vertices, faces)
-    seconds = alternate(
+    costs = alternate(
         rounds,
         raster=lambda: rasterize(*clip, camera, SIZE, SIZE),
         motion_map=lambda: render_motion_map(*clip, parts, camera, SIZE, SIZE, raster=raster),
@@ -156,6 +145,7 @@ def bench_render(rounds: int) -> None:
         ),
         person_2x=lambda: render_person(*clip, color, camera, SIZE, SIZE, background=paper),
     )
+    seconds = {name: cost.wall for name, cost in costs.items()}
     shared = seconds["raster"] + seconds["motion_map"] + seconds["person_shared"]
     smooth = seconds["raster"] + seconds["motion_map"] + seconds["person_2x"]
     print(f"\nrendering {len(faces)} faces at {SIZE} x {SIZE}, one core, per frame")
