@@ -14,6 +14,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from motion.networks.dstformer import MLP, DSTformer, DSTformerConfig
 from motion.rotations import interpolate, rotvec_from_matrix
 from motion.sequence import Motion
 from motion.skeleton import NUM_JOINTS
@@ -46,87 +47,6 @@ class MotionCriticConfig(BaseModel):
         return cls(width=16, representation=8, depth=2, heads=2, mlp_ratio=2)
 
 
-class _MLP(nn.Module):
-    def __init__(self, width: int, hidden: int, out: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, out)
-
-    def forward(self, x: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
-        return self.fc2(nn.functional.gelu(self.fc1(x)))
-
-
-class _Attention(nn.Module):
-    """Self-attention over the second axis but one."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.proj = nn.Linear(width, width)
-        self.qkv = nn.Linear(width, 3 * width)
-
-    def forward(self, x: Float[Tensor, "a b n c"]) -> Float[Tensor, "a b n c"]:
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
-        q, k, v = qkv.movedim(-3, 0).transpose(-2, -3)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(-2, -3).flatten(-2))
-
-
-class _Block(nn.Module):
-    """Attention over joints and over frames, each with its MLP, in one of the two orders."""
-
-    def __init__(self, config: MotionCriticConfig, *, space_first: bool) -> None:
-        super().__init__()
-        width, hidden = config.width, config.mlp_ratio * config.width
-        self.space_first = space_first
-        self.norm1_s, self.norm1_t = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn_s = _Attention(width, config.heads)
-        self.attn_t = _Attention(width, config.heads)
-        self.norm2_s, self.norm2_t = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.mlp_s, self.mlp_t = _MLP(width, hidden, width), _MLP(width, hidden, width)
-
-    def _space(self, x: Float[Tensor, "b t j c"]) -> Float[Tensor, "b t j c"]:
-        x = x + self.attn_s(self.norm1_s(x))
-        return x + self.mlp_s(self.norm2_s(x))
-
-    def _time(self, x: Float[Tensor, "b t j c"]) -> Float[Tensor, "b t j c"]:
-        x = x + self.attn_t(self.norm1_t(x).transpose(1, 2)).transpose(1, 2)
-        return x + self.mlp_t(self.norm2_t(x))
-
-    def forward(self, x: Float[Tensor, "b t j c"]) -> Float[Tensor, "b t j c"]:
-        return self._time(self._space(x)) if self.space_first else self._space(self._time(x))
-
-
-class _DualStream(nn.Module):
-    def __init__(self, config: MotionCriticConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.joints_embed = nn.Linear(3, width)
-        self.blocks_st = nn.ModuleList(
-            _Block(config, space_first=True) for _ in range(config.depth)
-        )
-        self.blocks_ts = nn.ModuleList(
-            _Block(config, space_first=False) for _ in range(config.depth)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.pre_logits = nn.Sequential()
-        self.pre_logits.add_module("fc", nn.Linear(width, config.representation))
-        self.pre_logits.add_module("act", nn.Tanh())
-        # MotionBERT's output layer: the critic does not use it, but its checkpoint holds it.
-        self.head = nn.Linear(config.representation, 3)
-        self.temp_embed = nn.Parameter(torch.zeros(1, config.max_frames, 1, width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, TOKENS, width))
-        self.ts_attn = nn.ModuleList(nn.Linear(2 * width, 2) for _ in range(config.depth))
-
-    def forward(self, x: Float[Tensor, "b t 25 3"]) -> Float[Tensor, "b t 25 r"]:
-        hidden = self.joints_embed(x) + self.pos_embed + self.temp_embed[:, : x.shape[1]]
-        for space, time, fuse in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
-            both = torch.stack((space(hidden), time(hidden)), -1)
-            weight = fuse(both.movedim(-1, -2).flatten(-2)).softmax(-1)
-            hidden = (both * weight[..., None, :]).sum(-1)
-        return self.pre_logits(self.norm(hidden))
-
-
 class MotionCritic(nn.Module):
     """Scores clips in the form of `critic_input`."""
 
@@ -134,8 +54,11 @@ class MotionCritic(nn.Module):
         super().__init__()
         self.config = config or MotionCriticConfig()
         channels = self.config.representation
-        self.mlp = _MLP(TOKENS * channels, 2 * channels, 1)
-        self.dstran = _DualStream(self.config)
+        self.mlp = MLP(TOKENS * channels, 2 * channels, 1)
+        # MotionBERT's output layer: the critic does not use it, but its checkpoint holds it.
+        self.dstran = DSTformer(
+            DSTformerConfig(num_tokens=TOKENS, head=True, **self.config.model_dump())
+        )
 
     def forward(self, clips: Float[Tensor, "b t 25 3"]) -> Float[Tensor, "b"]:
         """Score of each clip.

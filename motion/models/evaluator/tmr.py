@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from motion.networks.sinusoids import sinusoids
+
 
 class TMRConfig(BaseModel):
     """Size of the networks and weights of the loss; the defaults are the paper's."""
@@ -69,13 +71,6 @@ class Latent(NamedTuple):
         gap = (self.mean - other.mean).square() + self.log_variance.exp()
         terms = other.log_variance - self.log_variance + gap * (-other.log_variance).exp() - 1
         return 0.5 * terms.mean(-1)
-
-
-def sinusoids(num: int, width: int, like: Tensor) -> Float[Tensor, "num width"]:
-    """Positions as sines and cosines (Vaswani et al. 2017)."""
-    rate = torch.exp(torch.arange(0, width, 2, device=like.device) * (-9.21 / width))
-    phase = torch.arange(num, device=like.device)[:, None] * rate
-    return torch.cat([phase.sin(), phase.cos()], -1).to(like)
 
 
 def _block(config: TMRConfig) -> nn.TransformerEncoderLayer:
