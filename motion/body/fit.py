@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from motion.body.fit_input import checked, joint_indices, require_shape
 from motion.body.fit_markers import NUM_POSE, Markers, Pose
 from motion.body.fit_solver import Problem, minimize
 from motion.body.fit_start import NUM_YAWS, best_path, start_from_joints, start_from_keypoints
@@ -23,7 +24,7 @@ from motion.body.pose_prior import PosePrior
 from motion.camera import to_world
 from motion.rotations import geodesic_rad
 from motion.sequence import Motion
-from motion.skeleton import COCO_17, NUM_JOINTS, SMPL_JOINTS
+from motion.skeleton import COCO_17, NUM_JOINTS
 
 _CHUNK = 256
 """Frames whose starts are compared at once: about 100 MB."""
@@ -89,21 +90,10 @@ def fit_joints(
         ValueError: empty or wrongly shaped input, an unknown name, or NaN in a joint that counts.
     """
     started, config = time.perf_counter(), config or FitConfig()
-    _require_shape(joints, 3, "joints")
-    if names is None and joints.shape[-2] not in (22, NUM_JOINTS):
-        raise ValueError(
-            f"{joints.shape[-2]} joints without names; expected SMPL's first 22 or all 24: "
-            "give names for others"
-        )
-    names = SMPL_JOINTS[: joints.shape[-2]] if names is None else names
-    unknown = sorted(set(names) - set(SMPL_JOINTS))
-    if unknown or len(names) != joints.shape[-2] or len(set(names)) != len(names):
-        raise ValueError(
-            f"{joints.shape[-2]} joints are named {', '.join(names)}; expected as many different "
-            f"names of SMPL joints{f', not {unknown[0]!r}' if unknown else ''}"
-        )
-    target, weight = _checked(body, joints, confidence, fps, "joints")
-    index = torch.tensor([SMPL_JOINTS.index(name) for name in names], device=target.device)
+    require_shape(joints, 3, "joints")
+    named = joint_indices(names, joints.shape[-2])
+    target, weight = checked(body, joints, confidence, fps, "joints")
+    index = torch.tensor(named, device=target.device)
     placed = target.new_zeros(*target.shape[:2], NUM_JOINTS, 3)
     placed[..., index, :] = target
     seen = torch.zeros(placed.shape[:-1], dtype=torch.bool, device=target.device)
@@ -141,66 +131,37 @@ def fit_keypoints(
         ValueError: empty or wrongly shaped input, or NaN in a keypoint that counts.
     """
     started, config = time.perf_counter(), config or FitConfig()
-    _require_shape(keypoints, 2, "keypoints")
+    require_shape(keypoints, 2, "keypoints")
     if keypoints.shape[-2] != len(COCO_17):
         raise ValueError(
             f"{keypoints.shape[-2]} keypoints per frame; expected the 17 of COCO: pick them from "
             "the detector's"
         )
-    target, weight = _checked(body, keypoints, confidence, fps, "keypoints")
+    target, weight = checked(body, keypoints, confidence, fps, "keypoints")
     matrix = intrinsics.to(target).expand(len(target), 3, 3)
-    markers = Markers(body, None)
-    start = _keypoint_start(body, markers, target, weight, matrix, config)
-    for patience in (10.0, 1.0):  # first with far outliers, which may only be badly started
-        patient = config.model_copy(update={"outlier": config.outlier * patience})
-        problem = _problem(body, markers, target, weight, matrix, fps, patient)
-        start, _ = minimize(problem, start, math.ceil(config.iterations / 2))
-    motion = _motion(body, start, fps, "camera", keypoints.shape[:-3])
-    error = _distance(problem, start)
+    pose, error = _follow_keypoints(body, target, weight, matrix, fps, config)
+    motion = _motion(body, pose, fps, "camera", keypoints.shape[:-3])
     if T_camera_world is not None:
         motion = _to_world(body, motion, T_camera_world.to(target))
     return _fit(motion, error, "px", started)
 
 
-def _require_shape(observed: Float[Tensor, "*shape"], columns: int, what: str) -> None:
-    shape = tuple(observed.shape)
-    if len(shape) < 3 or shape[-1] != columns:
-        raise ValueError(f"{what} of shape {shape}; expected (..., frames, points, {columns})")
-    if not observed.numel():
-        raise ValueError(f"{what} of shape {shape} are empty: give a frame or more")
-
-
-def _checked(
+def _follow_keypoints(
     body: BodyModel,
-    observed: Float[Tensor, "*batch t m _"],
-    confidence: Float[Tensor, "*points"] | None,
+    target: Float[Tensor, "b t 17 2"],
+    weight: Float[Tensor, "b t 17"],
+    intrinsics: Float[Tensor, "b 3 3"],
     fps: float,
-    what: str,
-) -> tuple[Float[Tensor, "b t m _"], Float[Tensor, "b t m"]]:
-    """Observations and weights with one batch axis, in the body's precision, without NaN."""
-    if not fps > 0:
-        raise ValueError(f"fps is {fps}; expected a positive number of frames per second")
-    target = observed.reshape(-1, *observed.shape[-3:]).to(body.rest_joints(torch.zeros(10)))
-    weight = target.new_ones(target.shape[:-1])
-    if confidence is not None:
-        if confidence.shape != observed.shape[:-1]:
-            raise ValueError(
-                f"confidence of shape {tuple(confidence.shape)}; expected one number per point: "
-                f"{tuple(observed.shape[:-1])}"
-            )
-        weight = confidence.reshape(weight.shape).to(weight)
-    if not bool(((weight >= 0) & (weight <= 1)).all()):
-        raise ValueError("confidence lies outside of 0 to 1 or is NaN: scale it, or clamp it")
-    broken = ~torch.isfinite(target).all(-1) & (weight > 0)
-    if bool(broken.any()):
-        clip, frame, point = broken.nonzero()[0].tolist()
-        raise ValueError(
-            f"{int(broken.sum())} {what} are not finite, the first in clip {clip}, frame {frame}, "
-            f"point {point}: give missing ones the confidence 0"
-        )
-    if not bool((weight > 0).any(-1).any(-1).all()):
-        raise ValueError(f"a clip has no {what} of confidence above 0: leave it out")
-    return torch.where(weight[..., None] > 0, target, 0.0), weight
+    config: FitConfig,
+) -> tuple[Pose, Float[Tensor, "b t"]]:
+    """The poses of whole clips, and the pixels that are left in every frame."""
+    markers = Markers(body, None)
+    pose = _keypoint_start(body, markers, target, weight, intrinsics, config)
+    for patience in (10.0, 1.0):  # first with far outliers, which may only be badly started
+        patient = config.model_copy(update={"outlier": config.outlier * patience})
+        problem = _problem(body, markers, target, weight, intrinsics, fps, patient)
+        pose, _ = minimize(problem, pose, math.ceil(config.iterations / 2))
+    return pose, _distance(problem, pose)
 
 
 def _problem(

@@ -6,6 +6,7 @@ frame matrices, solve them for all clips at once; a damping per clip is raised w
 Outliers lose weight by the Geman-McClure function.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +75,13 @@ class _Equations(NamedTuple):
     shape: Float[Tensor, "b 10 10"]
     frame_slope: Float[Tensor, "b t 75"]
     shape_slope: Float[Tensor, "b 10"]
+
+
+class _Step(NamedTuple):
+    """A change of the unknowns of b clips."""
+
+    frames: Float[Tensor, "b t 75"]
+    shape: Float[Tensor, "b 10"]
 
 
 def minimize(problem: Problem, pose: Pose, iterations: int) -> tuple[Pose, Float[Tensor, "b"]]:
@@ -165,46 +173,63 @@ def _bend_transposed(
 
 def _solve(
     equations: _Equations, smooth: Float[Tensor, "75"], damping: Float[Tensor, "b"]
-) -> tuple[Float[Tensor, "b t 75"], Float[Tensor, "b 10"]]:
+) -> _Step:
     """Preconditioned conjugate gradients on the damped equations (Nocedal & Wright, Alg. 5.3)."""
-    frames, coupling, shape = equations.frames.clone(), equations.coupling, equations.shape.clone()
-    num_frames = frames.shape[1]
+    damped = _damped(equations, damping)
+    precondition = _preconditioner(damped, smooth)
+    x = _Step(torch.zeros_like(equations.frame_slope), torch.zeros_like(equations.shape_slope))
+    r = _Step(-equations.frame_slope, -equations.shape_slope)
+    z = precondition(r)
+    p, dot = z, _dot(r, z)
+    for _ in range(_CG_STEPS):
+        q = _multiply(damped, smooth, p)
+        length = dot / _dot(p, q).clamp(min=1e-30)
+        x, r = _add(x, length, p), _add(r, -length, q)
+        z = precondition(r)
+        following = _dot(r, z)
+        p, dot = _add(z, following / dot.clamp(min=1e-30), p), following
+    return x
+
+
+def _damped(equations: _Equations, damping: Float[Tensor, "b"]) -> _Equations:
+    """Marquardt's: every unknown's curvature grows by the share `damping`."""
+    frames, shape = equations.frames.clone(), equations.shape.clone()
     diagonal = frames.diagonal(dim1=-2, dim2=-1)
     diagonal.add_(damping[:, None, None] * diagonal + 1e-4)
     shape.diagonal(dim1=-2, dim2=-1).mul_(1 + damping[:, None])
+    return equations._replace(frames=frames, shape=shape)
 
-    def multiply(x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        bent = smooth * _bend_transposed(_bend(x), x)
-        y = (frames @ x[..., None])[..., 0] + torch.einsum("btps,bs->btp", coupling, s) + bent
-        return y, torch.einsum("btps,btp->bs", coupling, x) + (shape @ s[..., None])[..., 0]
 
-    stiff = frames.clone()
-    if num_frames > 2:
+def _multiply(equations: _Equations, smooth: Float[Tensor, "75"], step: _Step) -> _Step:
+    """The product of the left-hand side, accelerations included, with a step."""
+    x, s = step
+    bent = smooth * _bend_transposed(_bend(x), x)
+    coupled = torch.einsum("btps,bs->btp", equations.coupling, s)
+    y = (equations.frames @ x[..., None])[..., 0] + coupled + bent
+    back = torch.einsum("btps,btp->bs", equations.coupling, x)
+    return _Step(y, back + (equations.shape @ s[..., None])[..., 0])
+
+
+def _preconditioner(equations: _Equations, smooth: Float[Tensor, "75"]) -> Callable[[_Step], _Step]:
+    """Division by the blocks on the diagonal: every frame's, and the shape's."""
+    stiff = equations.frames.clone()
+    if stiff.shape[1] > 2:
         stiff.diagonal(dim1=-2, dim2=-1).add_(6 * smooth)
     # Inverses, since a product is several times as fast as two triangular solves.
     frame_inverse = torch.cholesky_inverse(torch.linalg.cholesky(stiff))
-    shape_inverse = torch.cholesky_inverse(torch.linalg.cholesky(shape))
+    shape_inverse = torch.cholesky_inverse(torch.linalg.cholesky(equations.shape))
 
-    def precondition(x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        return (frame_inverse @ x[..., None])[..., 0], (shape_inverse @ s[..., None])[..., 0]
+    def divide(step: _Step) -> _Step:
+        frames = (frame_inverse @ step.frames[..., None])[..., 0]
+        return _Step(frames, (shape_inverse @ step.shape[..., None])[..., 0])
 
-    x, s = torch.zeros_like(equations.frame_slope), torch.zeros_like(equations.shape_slope)
-    rx, rs = -equations.frame_slope, -equations.shape_slope
-    zx, zs = precondition(rx, rs)
-    px, ps = zx, zs
-    dot = _dot(rx, zx, rs, zs)
-    for _ in range(_CG_STEPS):
-        qx, qs = multiply(px, ps)
-        length = dot / _dot(px, qx, ps, qs).clamp(min=1e-30)
-        x, s = x + length[:, None, None] * px, s + length[:, None] * ps
-        rx, rs = rx - length[:, None, None] * qx, rs - length[:, None] * qs
-        zx, zs = precondition(rx, rs)
-        following = _dot(rx, zx, rs, zs)
-        turn = following / dot.clamp(min=1e-30)
-        px, ps = zx + turn[:, None, None] * px, zs + turn[:, None] * ps
-        dot = following
-    return x, s
+    return divide
 
 
-def _dot(x: Tensor, y: Tensor, s: Tensor, q: Tensor) -> Float[Tensor, "b"]:
-    return (x * y).sum((1, 2)) + (s * q).sum(1)
+def _add(a: _Step, factor: Float[Tensor, "b"], b: _Step) -> _Step:
+    """a + factor b, with a factor per clip."""
+    return _Step(a.frames + factor[:, None, None] * b.frames, a.shape + factor[:, None] * b.shape)
+
+
+def _dot(a: _Step, b: _Step) -> Float[Tensor, "b"]:
+    return (a.frames * b.frames).sum((1, 2)) + (a.shape * b.shape).sum(1)

@@ -1,5 +1,11 @@
 """Pictures of a body: the 2D motion map (Zhao et al. 2026, section 3.2) and a shaded person.
 
+A map's R is part and facing, G is normal y, B is normal x; the background is white. The code of
+part r (0-based) is (2r + 1) / 48 where the surface faces the camera (nz < 0) and (2r + 2) / 48
+where it turns away; a pixel takes the part of its nearest vertex, so that no false codes arise at
+seams. "lit" multiplies every channel by 0.5 + 0.3 cos and adds 0.2, for compatibility with the
+released weights; it cannot be decoded.
+
 Numpy in and out, vertices in the camera frame (OpenCV axes, metres), one picture per frame.
 Both pictures of a clip may share one `Raster`.
 """
@@ -9,7 +15,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int16, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int16, Int32, UInt8
 
 from motion.body.raster import Raster, project, rasterize
 from motion.body.shading import (
@@ -62,21 +68,12 @@ def render_motion_map(
     out: UInt8[np.ndarray, "t h w 3"] | None = None,
     threads: int = 1,
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """The 2D motion map: R = part and facing, G = normal y, B = normal x, white background.
-
-    The code of part r (0-based) is (2r + 1) / 48 where the surface faces the camera (nz < 0) and
-    (2r + 2) / 48 where it turns away; a pixel takes the part of its nearest vertex, so that no
-    false codes arise at seams. "lit" multiplies every channel by 0.5 + 0.3 cos and adds 0.2, for
-    compatibility with the released weights; it cannot be decoded.
+    """The 2D motion map, in the codes that stand above.
 
     Args:
-        vertices_camera: metres.
         faces: counter-clockwise seen from outside.
         part_of_vertex: indices into `PART_NAMES`.
         intrinsics: in pixels, of the clip or of every frame.
-        height: rows of the map.
-        width: columns of the map.
-        mode: "flat" or "lit".
         raster: what each pixel shows, where that is known already.
         out: written and returned instead of a new array, which saves a large map's page faults.
         threads: frames drawn at a time; the pixels do not depend on it.
@@ -87,36 +84,61 @@ def render_motion_map(
     vertices = np.ascontiguousarray(vertices_camera, np.float32)
     faces32 = np.ascontiguousarray(faces, np.int32)
     parts = np.ascontiguousarray(part_of_vertex, np.int32)
-    frames = len(vertices)
-    cameras = np.array(np.broadcast_to(np.asarray(intrinsics, np.float32), (frames, 3, 3)))
-    image = np.empty((frames, height, width, 3), np.uint8) if out is None else out
-    if image.shape != (frames, height, width, 3):
-        raise ValueError(
-            f"out has shape {image.shape}, expected {(frames, height, width, 3)}: "
-            "give an array of the clip's size"
-        )
-    light, lit = np.array(LIGHT_M, np.float32), mode == "lit"
-    if raster is not None:
-        _require_size(raster, frames, height, width)
-        normals = vertex_normals(vertices, faces32)
-        screen = np.empty((vertices.shape[1], 3), np.float32)
-        for t in range(frames):
-            project(vertices[t], cameras[t], screen)
-            mesh = (vertices[t], screen, normals[t], faces32, parts)
-            draw_map(*mesh, raster.face[t], light, lit, image[t])
-        return image
+    size = (len(vertices), height, width)
+    cameras = np.array(np.broadcast_to(np.asarray(intrinsics, np.float32), (len(vertices), 3, 3)))
+    image = np.empty((*size, 3), np.uint8) if out is None else out
+    if image.shape != (*size, 3):
+        raise ValueError(f"out has shape {image.shape}, expected {(*size, 3)}: reshape it")
+    if raster is None:
+        _draw_in_threads(vertices, cameras, faces32, parts, mode == "lit", image, threads)
+    else:
+        _require_size(raster, *size)
+        _draw_known(vertices, cameras, faces32, parts, mode == "lit", image, raster)
+    return image
+
+
+def _draw_known(
+    vertices: Float32[np.ndarray, "t v 3"],
+    cameras: Float32[np.ndarray, "t 3 3"],
+    faces: Int32[np.ndarray, "f 3"],
+    parts: Int32[np.ndarray, "v"],
+    lit: bool,
+    image: UInt8[np.ndarray, "t h w 3"],
+    raster: Raster,
+) -> None:
+    """Draw into `image` where the face of every pixel is known."""
+    light = np.array(LIGHT_M, np.float32)
+    normals = vertex_normals(vertices, faces)
+    screen = np.empty((vertices.shape[1], 3), np.float32)
+    for t in range(len(vertices)):
+        project(vertices[t], cameras[t], screen)
+        mesh = (vertices[t], screen, normals[t], faces, parts)
+        draw_map(*mesh, raster.face[t], light, lit, image[t])
+
+
+def _draw_in_threads(
+    vertices: Float32[np.ndarray, "t v 3"],
+    cameras: Float32[np.ndarray, "t 3 3"],
+    faces: Int32[np.ndarray, "f 3"],
+    parts: Int32[np.ndarray, "v"],
+    lit: bool,
+    image: UInt8[np.ndarray, "t h w 3"],
+    threads: int,
+) -> None:
+    """Rasterise and draw into `image`, some frames at a time."""
+    light = np.array(LIGHT_M, np.float32)
 
     def draw(chunk: slice) -> None:
-        draw_maps(vertices[chunk], cameras[chunk], faces32, parts, light, lit, image[chunk])
+        draw_maps(vertices[chunk], cameras[chunk], faces, parts, light, lit, image[chunk])
 
-    ends = np.linspace(0, frames, max(min(threads, frames), 1) + 1).astype(int)
+    count = max(min(threads, len(vertices)), 1)
+    ends = np.linspace(0, len(vertices), count + 1).astype(int)
     chunks = [slice(*pair) for pair in pairwise(ends)]
     if len(chunks) == 1:
         draw(chunks[0])
-        return image
+        return
     with ThreadPoolExecutor(len(chunks)) as pool:  # the kernels hold no interpreter lock
         list(pool.map(draw, chunks))
-    return image
 
 
 def decode_motion_map(image: UInt8[np.ndarray, "t h w 3"], *, mode: MapMode = "flat") -> DecodedMap:

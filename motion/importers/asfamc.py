@@ -15,6 +15,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from motion.importers.bvh import assemble
+from motion.importers.numbers import finite_numbers
 from motion.importers.rig import SourceMotion
 from motion.rotations import matrix_from_euler
 
@@ -135,7 +136,7 @@ def _read_asf(path: Path) -> tuple[dict[str, _Bone], dict[str, str], bool, float
             described.append(line)
     parents = _parents(path, sections[":hierarchy"], bones)
     # CMU writes lengths in inches times 0.45.
-    (scale,) = _numbers([units.get("length", "0")], f"{path}: units", "length")
+    (scale,) = finite_numbers([units.get("length", "0")], f"{path}: length of :units", count=1)
     return bones, parents, degrees, _INCH_M / scale if scale else None
 
 
@@ -148,17 +149,17 @@ def _bone(path: Path, fields: dict[str, str], turn: float) -> _Bone:
     name = fields.get("name", "?")
     where = f"{path}: bone {name}"
     axis = fields.get("axis", "0 0 0 XYZ").split()
-    direction = _numbers(fields.get("direction", "0 0 0").split(), where, "direction")
+    direction = finite_numbers(fields.get("direction", "0 0 0").split(), f"{where}: direction")
     if len(axis) != 4 or sorted(axis[3].lower()) != ["x", "y", "z"] or len(direction) != 3:
         raise ValueError(
             f"{where} has axis {fields.get('axis')!r} and direction {fields.get('direction')!r}; "
             "expected three numbers, and for the axis an order: export the skeleton again"
         )
-    (length,) = _numbers([fields.get("length", "0")], where, "length")
+    (length,) = finite_numbers([fields.get("length", "0")], f"{where}: length", count=1)
     return _Bone(
         name,
         np.array(direction) * length,
-        tuple(turn * value for value in _numbers(axis[:3], where, "axis")),
+        tuple(turn * value for value in finite_numbers(axis[:3], f"{where}: axis")),
         axis[3].lower(),
         tuple(fields.get("dof", "").lower().split()),
     )
@@ -199,7 +200,7 @@ def _frames(
         name = words[0]
         if name not in bones:
             raise ValueError(f"{where}: bone {name!r} is not in the skeleton: give its own .asf")
-        values = _numbers(words[1:], where, f"bone {name}")
+        values = finite_numbers(words[1:], f"{where}: bone {name}")
         if len(values) != len(bones[name].dof):
             raise ValueError(
                 f"{where}: {len(values)} values for bone {name}, which has "
@@ -220,16 +221,3 @@ def _frames(
         turning = [key.startswith("r") for key in bones[name].dof]
         values[:, turning] = np.radians(values[:, turning])
     return motion
-
-
-def _numbers(words: list[str], where: str, what: str) -> list[float]:
-    try:
-        values = [float(word) for word in words]
-    except ValueError as error:
-        raise ValueError(f"{where}: {what}: {error}: repair or export again") from error
-    if not all(math.isfinite(value) for value in values):
-        raise ValueError(
-            f"{where}: {what} holds {' '.join(words)}; expected finite numbers: cut the frame "
-            "out or fill it in the capture tool"
-        )
-    return values

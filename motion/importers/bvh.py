@@ -5,7 +5,6 @@ both, as some readers do, lets bodies float. Position channels of other joints l
 their OFFSET. Angles are degrees and multiply in the order of the CHANNELS line.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from motion.importers.numbers import finite_numbers
 from motion.importers.rig import SourceMotion
 from motion.rotations import matrix_from_euler
 
@@ -91,7 +91,7 @@ def _hierarchy(path: Path, lines: list[str]) -> list[_Node]:
 def _describe(node: _Node, words: list[str], columns: int, where: str) -> int:
     """Take in a joint's OFFSET or CHANNELS; the number of columns that it adds to `columns`."""
     if words[0] == "OFFSET":
-        x, y, z = _floats(words[1:], 3, f"{where}: OFFSET of {node.name}")
+        x, y, z = finite_numbers(words[1:], f"{where}: OFFSET of {node.name}", count=3)
         node.offset = (x, y, z)
         return 0
     node.channels, node.first = _channels(words[1:], f"{where}: joint {node.name}"), columns
@@ -116,24 +116,15 @@ def _channels(words: list[str], where: str) -> list[str]:
     return channels
 
 
-def _floats(words: list[str], count: int, what: str) -> list[float]:
-    try:
-        values = [float(word) for word in words]
-    except ValueError as error:
-        raise ValueError(f"{what} holds {error}: repair or export the file again") from error
-    if len(values) != count or not all(math.isfinite(value) for value in values):
-        raise ValueError(f"{what} is {' '.join(words)!r}; expected {count} finite numbers")
-    return values
-
-
 def _timing(path: Path, lines: list[str], split: int) -> tuple[int, float]:
     head = [line.split(":") for line in lines[split + 1 : split + 3]]
     if [part[0].strip() for part in head] != ["Frames", "Frame Time"]:
         raise ValueError(
             f"{path}, line {split + 2}: expected 'Frames: N' and 'Frame Time: SECONDS' below MOTION"
         )
-    (frames,) = _floats(head[0][1].split(), 1, f"{path}, line {split + 2}: Frames")
-    (step_s,) = _floats(head[1][1].split(), 1, f"{path}, line {split + 3}: Frame Time")
+    (frames,) = finite_numbers(head[0][1].split(), f"{path}, line {split + 2}: Frames", count=1)
+    where = f"{path}, line {split + 3}: Frame Time"
+    (step_s,) = finite_numbers(head[1][1].split(), where, count=1)
     if frames < 1 or not 1 / MAX_FPS <= step_s <= 1:
         raise ValueError(
             f"{path}, line {split + 3}: {frames:g} frames of {step_s:g} s; expected at least one "

@@ -93,7 +93,7 @@ def test_the_motion_s_own_unit_of_angles_counts(pair: Callable[..., Path]) -> No
     ("old", "new", "expected"),
     [
         ("thigh 90 0\n", "thigh 90\n", r"line 8: 1 values for bone thigh, .*2 degrees.*rx rz"),
-        ("thigh 90 0\n", "thigh nan 0\n", r"line 8: bone thigh holds nan 0; expected finite"),
+        ("thigh 90 0\n", "thigh nan 0\n", r"line 8: bone thigh is 'nan 0'; expected finite"),
         ("thigh 90 0\n", "knee 90 0\n", r"line 8: bone 'knee' is not in the skeleton"),
         ("thigh 90 0\n", "", r"bone thigh has 1 of 2 frames: the file was cut off"),
     ],
@@ -106,7 +106,7 @@ def test_damaged_motion(pair: Callable[..., Path], old: str, new: str, expected:
 def test_damaged_skeleton(pair: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="no :hierarchy section"):
         read_asfamc(pair(ASF.split(":hierarchy")[0], AMC))
-    with pytest.raises(ValueError, match=r"01.asf: bone thigh: length: .*'4cm': repair"):
+    with pytest.raises(ValueError, match=r"01.asf: bone thigh: length holds .*'4cm': repair"):
         read_asfamc(pair(ASF.replace("length 4", "length 4cm"), AMC))
     with pytest.raises(ValueError, match=r"bone thigh has axis '0 0 90' .*export the skeleton"):
         read_asfamc(pair(ASF.replace("0 0 90 XYZ", "0 0 90"), AMC))
