@@ -6,12 +6,15 @@ over three numbers. Nothing here loops over frames or joints.
 
 import functools
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from motion.representations.joint_skeleton import JointSkeleton
+from motion.representations.smoothing import gaussian_smooth
+from motion.rotations import turn_about_y
 
 
 def bone_directions(
@@ -60,15 +63,79 @@ def half_angle(forward: Float[Tensor, "*b 2 t"], *, guarded: bool) -> Float[Tens
     return 0.5 * torch.atan2(torch.where(undirected, 0.0, -x), torch.where(undirected, 1.0, z))
 
 
-def turned(
-    points: Float[Tensor, "*b j 3 t"], half_rad: Float[Tensor, "*b #t"]
-) -> Float[Tensor, "*b j 3 t"]:
-    """Points after a turn by twice `half_rad` about +y (which takes +z to +x)."""
-    cos, sin = torch.cos(2 * half_rad)[..., None, :], torch.sin(2 * half_rad)[..., None, :]
+class Turn(NamedTuple):
+    """A turn about +y (which takes +z to +x) by an angle per frame."""
+
+    cos: Float[Tensor, "*b 1 t"]
+    sin: Float[Tensor, "*b 1 t"]
+
+    @staticmethod
+    def by(half_rad: Float[Tensor, "*b t"]) -> "Turn":
+        """By twice the angle, as half the yaw is what features store."""
+        angle = 2 * half_rad[..., None, :]
+        return Turn(angle.cos(), angle.sin())
+
+    def frames(self, chosen: slice) -> "Turn":
+        """The turn of some frames."""
+        return Turn(self.cos[..., chosen], self.sin[..., chosen])
+
+
+def turned(points: Float[Tensor, "*b j 3 t"], turn: Turn) -> Float[Tensor, "*b j 3 t"]:
+    """Points after a turn, which may be one for all frames."""
     x, y, z = points.unbind(-2)
     return torch.stack(
-        [torch.addcmul(cos * x, sin, z), y.expand(x.shape), torch.addcmul(cos * z, -sin, x)], -2
+        [
+            torch.addcmul(turn.cos * x, turn.sin, z),
+            y,
+            torch.addcmul(turn.cos * z, turn.sin, x, value=-1),
+        ],
+        -2,
     )
+
+
+def posed(
+    points: Float[Tensor, "*b j 3 t"], skeleton: JointSkeleton, *, retarget: bool, guarded: bool
+) -> tuple[Float[Tensor, "*b j 3 t"], Float[Tensor, "*b bones 3 t"]]:
+    """Points with the lowest at y = 0 and the root over the origin in frame 0, and the bones'
+    directions.
+
+    Retargeted, each bone keeps its direction and takes the skeleton's length. This equals inverse
+    kinematics of every bone followed by forward kinematics, whose rotations cancel.
+    """
+    directions = bone_directions(points, skeleton, guarded=guarded)
+    if retarget:
+        lengths = skeleton.require_bone_lengths(points)
+        leg = list(skeleton.leg)
+        near = points[..., [skeleton.parents[joint] for joint in leg], :, 0]
+        own = (points[..., leg, :, 0] - near).norm(dim=-1).sum(-1)
+        scale = lengths[[joint - 1 for joint in leg]].sum() / own
+        chain = skeleton.ancestors(points) * lengths
+        root = points[..., :1, :, :] * scale[..., None, None, None]
+        points = (chain @ directions.flatten(-2)).unflatten(-1, points.shape[-2:]) + root
+    x, _, z = points[..., 0, :, :1].unbind(-2)
+    floor = points[..., 1, :].amin((-2, -1))[..., None]
+    return points - torch.stack([x, floor, z], -2)[..., None, :, :], directions
+
+
+def headings(
+    points: Float[Tensor, "*b j 3 t"], skeleton: JointSkeleton, *, compat: bool
+) -> tuple[Float[Tensor, "*b 1"], Float[Tensor, "*b t"]]:
+    """Half the yaw that turns frame 0 to +z, and from there half the yaw of each frame; `compat` as
+    in `HumanML`."""
+    if not compat:
+        half = half_angle(_smooth(facing(points, skeleton, hip_sign=1, guarded=True)), guarded=True)
+        return half[..., :1], half - half[..., :1]
+    forward = facing(points[..., :1], skeleton, hip_sign=1, guarded=False)
+    start = half_angle(forward, guarded=False)
+    x, z = facing(points, skeleton, hip_sign=-1, guarded=False).unbind(-2)
+    forward = torch.stack(turn_about_y(x, z, start), -2)
+    half = half_angle(_smooth(forward), guarded=False)
+    return start, torch.cat([torch.zeros_like(start), half[..., 1:]], -1)
+
+
+def _smooth(forward: Float[Tensor, "*b 2 t"]) -> Float[Tensor, "*b 2 t"]:
+    """The published filter of the facing: 20 frames, cut at four deviations."""
+    return gaussian_smooth(forward, sigma=20.0, radius=80)
 
 
 def local_rotation_columns(

@@ -16,7 +16,6 @@ from motion.body.model import BodyModel, motion_joints
 from motion.representations import bones
 from motion.representations.joint_skeleton import HUMANML3D, JointSkeleton
 from motion.representations.joints import motion_from_joints
-from motion.representations.smoothing import gaussian_smooth
 from motion.rotations import matrix_from_rotation6d, matrix_from_rotvec, turn_about_y
 from motion.sequence import Motion
 from motion.skeleton import SMPL_JOINTS
@@ -91,9 +90,9 @@ class HumanML:
         +z. `decode_joints` returns them but for the last frame."""
         self._check(joints)
         points = joints.movedim(-3, -1)
-        points, _ = self._posed(points, retarget=retarget)
-        start, _ = self._headings(points)
-        return bones.turned(points, start).movedim(-1, -3)
+        points, _ = bones.posed(points, self.skeleton, retarget=retarget, guarded=not self.compat)
+        start, _ = bones.headings(points, self.skeleton, compat=self.compat)
+        return bones.turned(points, bones.Turn.by(start)).movedim(-1, -3)
 
     def encode_joints(
         self,
@@ -209,17 +208,19 @@ class HumanML:
         if lengths is not None:  # the last frame held: what the filter does beyond the end
             index = torch.minimum(time, lengths[:, None] - 1)[:, None, None]
             points = points.gather(-1, index.expand(points.shape))
-        points, directions = self._posed(points, retarget=retarget)
-        start, half = self._headings(points)
+        guarded = not self.compat
+        points, directions = bones.posed(points, self.skeleton, retarget=retarget, guarded=guarded)
+        start, half = bones.headings(points, self.skeleton, compat=self.compat)
         sixd = bones.local_rotation_columns(
-            bones.turned(directions, start)[..., :-1],
+            bones.turned(directions[..., :-1], bones.Turn.by(start)),
             half[:, :-1],
             self.skeleton,
-            guarded=not self.compat,
+            guarded=guarded,
         )
         step = points[..., 1:] - points[..., :-1]
-        root = bones.turned(step[:, :1], (half + start)[:, 1:])[:, 0]
-        turn = (half + start)[:, :-1]
+        facing = bones.Turn.by(half + start)
+        root = bones.turned(step[:, :1], facing.frames(slice(1, None)))[:, 0]
+        turn = facing.frames(slice(-1))
         x, y, z = points[:, :1, :, :-1].unbind(-2)
         under = torch.stack([x, torch.zeros_like(y), z], -2)
         feet = step[:, list(self.skeleton.feet)].square().sum(-2)
@@ -236,45 +237,6 @@ class HumanML:
         if lengths is None:
             return features
         return torch.where((time[:-1] < lengths[:, None] - 1)[:, None], features, 0.0)
-
-    def _posed(
-        self, points: Float[Tensor, "*b j 3 t"], *, retarget: bool
-    ) -> tuple[Float[Tensor, "*b j 3 t"], Float[Tensor, "*b bones 3 t"]]:
-        """Points with the lowest at y = 0 and the root over the origin in frame 0, and the bones'
-        directions.
-
-        Retargeted, each bone keeps its direction and takes the skeleton's length. This equals
-        inverse kinematics of every bone followed by forward kinematics, whose rotations cancel.
-        """
-        skeleton = self.skeleton
-        directions = bones.bone_directions(points, skeleton, guarded=not self.compat)
-        if retarget:
-            lengths = skeleton.require_bone_lengths(points)
-            leg = list(skeleton.leg)
-            near = points[..., [skeleton.parents[joint] for joint in leg], :, 0]
-            own = (points[..., leg, :, 0] - near).norm(dim=-1).sum(-1)
-            scale = lengths[[joint - 1 for joint in leg]].sum() / own
-            chain = skeleton.ancestors(points) * lengths
-            root = points[..., :1, :, :] * scale[..., None, None, None]
-            points = (chain @ directions.flatten(-2)).unflatten(-1, points.shape[-2:]) + root
-        x, _, z = points[..., 0, :, :1].unbind(-2)
-        floor = points[..., 1, :].amin((-2, -1))[..., None]
-        return points - torch.stack([x, floor, z], -2)[..., None, :, :], directions
-
-    def _headings(
-        self, points: Float[Tensor, "*b j 3 t"]
-    ) -> tuple[Float[Tensor, "*b 1"], Float[Tensor, "*b t"]]:
-        """Half the yaw that turns frame 0 to +z, and from there half the yaw of each frame."""
-        if not self.compat:
-            forward = bones.facing(points, self.skeleton, hip_sign=1, guarded=True)
-            half = bones.half_angle(_smooth(forward), guarded=True)
-            return half[..., :1], half - half[..., :1]
-        forward = bones.facing(points[..., :1], self.skeleton, hip_sign=1, guarded=False)
-        start = bones.half_angle(forward, guarded=False)
-        x, z = bones.facing(points, self.skeleton, hip_sign=-1, guarded=False).unbind(-2)
-        forward = torch.stack(turn_about_y(x, z, start), -2)
-        half = bones.half_angle(_smooth(forward), guarded=False)
-        return start, torch.cat([torch.zeros_like(start), half[..., 1:]], -1)
 
     def _yaw_steps(self, half: Float[Tensor, "*b t"]) -> Float[Tensor, "*b t_less_1"]:
         step = half[..., 1:] - half[..., :-1]
@@ -311,8 +273,3 @@ class HumanML:
 def _at_least_float32(features: Tensor) -> Tensor:
     low = torch.finfo(features.dtype).bits < 32
     return features.float() if low else features
-
-
-def _smooth(forward: Float[Tensor, "*b 2 t"]) -> Float[Tensor, "*b 2 t"]:
-    """The published filter of the facing: 20 frames, cut at four deviations."""
-    return gaussian_smooth(forward, sigma=20.0, radius=80)
