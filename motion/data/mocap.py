@@ -7,8 +7,9 @@ in the same split. The person is filmed like a generated one (`motion.data.proce
 import functools
 import hashlib
 import json
+import shlex
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,9 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from motion.body import load_body
 from motion.data.procedural import ProceduralConfig
-from motion.data.procedural.appearance import Appearance, sample_appearance
-from motion.data.procedural.clip import detect, film, filmed_columns, motion_columns, stream
-from motion.importers import IMPORTER_VERSION, SUFFIXES, Imported, read_motion
+from motion.data.procedural.appearance import Appearance
+from motion.data.procedural.clip import look_of
+from motion.data.procedural.config import ACTING
+from motion.data.procedural.film import detect, film
+from motion.data.procedural.row import filmed_columns, motion_columns
+from motion.data.procedural.script import stream
+from motion.importers import IMPORTER_VERSION, SUFFIXES, Imported, read_motion, states_fps
 from motion.importers.asfamc import skeleton_of
 from motion.importers.captions import Told, tell, wordings
 from motion.importers.resample import contacts, facing_forward
@@ -43,7 +48,13 @@ class MocapConfig(BaseModel):
     stride: int = Field(default=33, ge=1)
     """Frames from the start of one window to that of the next; less than a window overlaps."""
     source_fps: float | None = Field(default=None, gt=0)
-    """Frames per second of files that state none."""
+    """Frames per second of every file that states none; .amc files are of 120 without it."""
+    leave_out: tuple[str, ...] = ()
+    """Files that are not imported, by their paths relative to the folder: for what cannot be
+    read."""
+    max_growth: float = Field(default=1.6, gt=1)
+    """How many times as large a path towards the camera may make the person; a longer lens from
+    further away keeps it. Without, a runner begins at a quarter of the picture's height."""
 
 
 class Window(NamedTuple):
@@ -63,7 +74,7 @@ def find_files(config: MocapConfig) -> list[tuple[Path, Told]]:
     description are left out.
 
     Raises:
-        ValueError: no folder, or nothing in it to import.
+        ValueError: no folder, nothing in it to import, or no such file to leave out.
     """
     if config.folder is None or not config.folder.expanduser().is_dir():
         raise ValueError(
@@ -73,6 +84,7 @@ def find_files(config: MocapConfig) -> list[tuple[Path, Told]]:
     folder = config.folder.expanduser().absolute()
     kept: dict[str, tuple[Path, Told]] = {}
     files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES]
+    files = _without(files, folder, config.leave_out)
     flagged = untold = 0
     for path in files:
         told = tell(path, folder)
@@ -89,19 +101,28 @@ def find_files(config: MocapConfig) -> list[tuple[Path, Told]]:
     return list(kept.values())
 
 
+def _without(files: list[Path], folder: Path, names: Sequence[str]) -> list[Path]:
+    """The files that are not named; every name must be one of them."""
+    there = {path.relative_to(folder).as_posix(): path for path in files}
+    unknown = sorted(set(names) - set(there))
+    if unknown:
+        raise ValueError(
+            f"mocap.leave_out names {unknown}, but {folder} has no such files of "
+            f"{', '.join(SUFFIXES)}: correct the paths, which are relative to the folder"
+        )
+    return [path for name, path in there.items() if name not in names]
+
+
 def plan_windows(config: MocapConfig, clip: ProceduralConfig) -> dict[str, list[Window]]:
     """Windows of every split, in a fixed order; reads every file once.
 
     Raises:
-        ValueError: no file is long enough, or one is damaged.
+        ValueError: no file is long enough, or some cannot be read: then all of those are named.
     """
     assert config.folder is not None
     folder = config.folder.expanduser().absolute()
     found: dict[str, list[Window]] = {"train": [], "validation": [], "test": []}
-    taken = [
-        (path, told, _length(path, config.source_fps, clip.fps, clip.body))
-        for path, told in find_files(config)
-    ]
+    taken = _lengths(config, clip, folder)
     long = [(path, told, frames) for path, told, frames in taken if frames >= clip.num_frames]
     if not long:
         raise ValueError(
@@ -116,9 +137,41 @@ def plan_windows(config: MocapConfig, clip: ProceduralConfig) -> dict[str, list[
     return found
 
 
+def _lengths(
+    config: MocapConfig, clip: ProceduralConfig, folder: Path
+) -> list[tuple[Path, Told, int]]:
+    """The files with their numbers of frames; those that cannot be read, all in one error."""
+    found: list[tuple[Path, Told, int]] = []
+    broken: dict[str, str] = {}
+    for path, told in find_files(config):
+        try:
+            frames = _length(path, _state(path), config.source_fps, clip.fps, clip.body)
+        except (ValueError, OSError) as error:
+            broken[path.relative_to(folder).as_posix()] = str(error)
+        else:
+            found.append((path, told, frames))
+    if broken:
+        listed = "".join(f"\n  {name}: {cause}" for name, cause in broken.items())
+        raise ValueError(
+            f"{len(broken)} of {len(broken) + len(found)} files in {folder} cannot be imported:"
+            f"{listed}\nMend them, give --mocap.source-fps where only a frame rate is missing, or "
+            f"leave them out: --mocap.leave-out {shlex.join(broken)}"
+        )
+    return found
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """When a file and its skeleton were changed last, and their sizes."""
+    parts = [path, skeleton_of(path)] if path.suffix.lower() == ".amc" else [path]
+    states = [part.stat() for part in parts if part.is_file()]
+    return tuple(value for state in states for value in (state.st_mtime_ns, state.st_size))
+
+
 @functools.lru_cache(maxsize=65536)
-def _length(path: Path, source_fps: float | None, fps: float, body: str) -> int:
-    return _imported(path, source_fps, fps, body, 0).motion.num_frames
+def _length(
+    path: Path, state: tuple[int, ...], source_fps: float | None, fps: float, body: str
+) -> int:
+    return _imported(path, state, source_fps, fps, body, 0).motion.num_frames
 
 
 def assign_splits(clips: Sequence[str]) -> dict[str, str]:
@@ -138,20 +191,22 @@ def assign_splits(clips: Sequence[str]) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=4)
 def _imported(
-    path: Path, source_fps: float | None, fps: float, body_name: str, seed: int, spread: float = 0.0
+    path: Path,
+    state: tuple[int, ...],
+    source_fps: float | None,
+    fps: float,
+    body_name: str,
+    seed: int,
+    spread: float = 0.0,
 ) -> Imported:
-    """A file on a body whose shape follows from the seed; windows of one file share it."""
+    """A file on a body whose shape follows from the seed; windows of one file share it.
+
+    `state` keeps a changed file from being remembered.
+    """
     drawn = stream(seed, "shape").normal(scale=spread, size=10) if spread else np.zeros(10)
     betas = torch.from_numpy(np.clip(drawn, -2.0, 2.0)).float()
-    # Frame rates that a file states are its own.
-    states_none = path.suffix.lower() in (".amc", ".pkl")
-    return read_motion(
-        path,
-        load_body(body_name),
-        fps=fps,
-        betas=betas,
-        source_fps=source_fps if states_none else None,
-    )
+    rate = None if source_fps is None or states_fps(path) else source_fps
+    return read_motion(path, load_body(body_name), fps=fps, betas=betas, source_fps=rate)
 
 
 def mocap_row(window: Window, config: MocapConfig, clip: ProceduralConfig) -> dict[str, Any]:
@@ -161,13 +216,14 @@ def mocap_row(window: Window, config: MocapConfig, clip: ProceduralConfig) -> di
     path = folder / window.path
     told = tell(path, folder)
     person = zlib.crc32(told.clip.encode())
-    found = _imported(path, config.source_fps, clip.fps, clip.body, person, clip.shape_std)
+    found = _imported(
+        path, _state(path), config.source_fps, clip.fps, clip.body, person, clip.shape_std
+    )
     body = load_body(clip.body)
     motion = facing_forward(cut(found.motion, window.first, clip.num_frames), body)
     seed = zlib.crc32(f"{told.clip}@{window.first}".encode())
     if clip.render:
-        look = sample_appearance(stream(person, "appearance"))
-        columns = _filmed(seed, clip, motion, look)
+        columns = _filmed(seed, clip, motion, look_of(person, clip), config.max_growth)
     else:
         columns = motion_columns(motion, contacts(motion, body))
     metadata = {
@@ -191,9 +247,11 @@ def mocap_row(window: Window, config: MocapConfig, clip: ProceduralConfig) -> di
     }
 
 
-def _filmed(seed: int, clip: ProceduralConfig, motion: Motion, look: Appearance) -> dict[str, Any]:
+def _filmed(
+    seed: int, clip: ProceduralConfig, motion: Motion, look: Appearance, max_growth: float
+) -> dict[str, Any]:
     body = load_body(clip.body)
-    footage = film(seed, clip, body, motion, look)
+    footage = film(seed, clip, body, motion, look, max_growth=max_growth)
     return filmed_columns(
         motion,
         contacts(motion, body),
@@ -209,6 +267,12 @@ def cut(motion: Motion, first: int, num_frames: int) -> Motion:
     chosen = slice(first, first + num_frames)
     path = motion.require_translation()[chosen]
     return replace(motion, R_parent_child=motion.R_parent_child[chosen], translation=path)
+
+
+def without_acting(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset's settings without those that only the generator reads."""
+    clip = {name: value for name, value in stated["clip"].items() if name not in ACTING}
+    return {**{k: v for k, v in stated.items() if k != "first_clip"}, "clip": clip}
 
 
 def identity(config: MocapConfig) -> dict[str, Any]:

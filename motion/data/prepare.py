@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import ray
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,7 @@ from motion.body import load_body
 from motion.data.claim import require_same
 from motion.data.console import quiet, report, watched
 from motion.data.manifest import read_commit, write_dataset
-from motion.data.mocap import MocapConfig, Window, mocap_row, plan_windows
+from motion.data.mocap import MocapConfig, Window, mocap_row, plan_windows, without_acting
 from motion.data.mocap import identity as mocap_identity
 from motion.data.procedural import (
     GENERATOR_VERSION,
@@ -31,6 +31,7 @@ from motion.data.procedural import (
     generate_motion,
 )
 from motion.data.schema import seal
+from motion.data.source import spelled
 from motion.data.storage import StorageError, open_shard, replacing, write_shard
 
 PLAN_FILE: Final = "prepare.json"
@@ -44,7 +45,9 @@ class PrepareConfig(BaseModel):
 
     root: Path
     """Folder of the dataset, on storage that every node mounts."""
-    source: Literal["procedural", "mocap"] = "procedural"
+    source: Annotated[
+        Literal["procedural", "mocap"], spelled("procedural", "mocap")
+    ] = "procedural"
     """The generator, or the files of `mocap.folder`."""
     mocap: MocapConfig = MocapConfig()
     """Which files of motion capture, where `source` says so."""
@@ -72,6 +75,7 @@ class PrepareConfig(BaseModel):
         stated["clip"] = {**stated["clip"], "body": body_id}
         del stated["source"], stated["mocap"]
         if self.source == "mocap":
+            stated = without_acting(stated)
             return {"kind": "mocap", "mocap": mocap_identity(self.mocap), **stated}
         return {"kind": "procedural", "generator": GENERATOR_VERSION, **stated}
 
@@ -137,13 +141,13 @@ def prepare(config: PrepareConfig) -> Path:
     """
     root, identity = config.root.expanduser().absolute(), config.identity
     found = _stored(root)
-    if found is None:
-        _claim(root, identity)
-    else:
+    if found is not None:
         require_same(found, identity, place=root, what="a data set", other="root")
     if read_commit(root) is not None:
         return root
-    shards = plan_shards(config)
+    shards = plan_shards(config)  # before the root is claimed: a file may have to be left out
+    if found is None:
+        _claim(root, identity)
     missing = [shard for shard in shards if not _is_complete(root, shard)]
     if missing:
         started = time.monotonic()

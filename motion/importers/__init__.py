@@ -12,17 +12,17 @@ from torch import Tensor
 from motion.body.model import BodyModel
 from motion.importers.asfamc import CMU_FPS, read_asfamc
 from motion.importers.bvh import read_bvh
-from motion.importers.resample import on_floor, resample
+from motion.importers.resample import level, on_floor, resample
 from motion.importers.retarget import retarget
 from motion.importers.rig import Roles, SourceMotion, find_roles
-from motion.importers.smpl_files import Up, read_smpl
+from motion.importers.smpl_files import Up, read_smpl, states_rate
 from motion.sequence import Motion
 
-IMPORTER_VERSION: Final = "1"
+IMPORTER_VERSION: Final = "2"
 """Raised whenever the same file gives another motion."""
 SUFFIXES: Final = (".bvh", ".amc", ".npz", ".pkl")
 
-__all__ = ["IMPORTER_VERSION", "SUFFIXES", "Imported", "read_motion"]
+__all__ = ["IMPORTER_VERSION", "SUFFIXES", "Imported", "read_motion", "states_fps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,16 @@ def read_motion(
     return _retargeted(source, find_roles(source, names), body, shape, fps)
 
 
+def states_fps(path: Path) -> bool:
+    """Does a file say how many frames a second has? .bvh always, .amc never.
+
+    Raises:
+        ValueError: an .npz or .pkl file that cannot be read.
+    """
+    kind = path.suffix.lower()
+    return states_rate(path) if kind in (".npz", ".pkl") else kind == ".bvh"
+
+
 def _skeleton(path: Path, fps: float | None) -> SourceMotion:
     """A captured skeleton in motion; `fps` is for files that state none."""
     if path.suffix.lower() == ".amc":
@@ -122,7 +132,7 @@ def _retargeted(
 ) -> Imported:
     found = retarget(source, roles, body, betas)
     return Imported(
-        motion=_finish(found.motion, body, fps),
+        motion=_finish(level(found.motion, body), body, fps),
         convention=roles.convention,
         unit=found.unit,
         source_fps=source.fps,

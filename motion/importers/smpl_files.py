@@ -72,6 +72,15 @@ def read_smpl(path: Path, body: BodyModel, *, fps: float | None = None, up: Up =
     )
 
 
+def states_rate(path: Path) -> bool:
+    """Does an .npz or .pkl file say how many frames a second has?
+
+    Raises:
+        ValueError: the file is damaged, or would run code.
+    """
+    return _first(_read(path), _RATES) is not None
+
+
 def _require_finite(
     path: Path, rotvec: Float[np.ndarray, "t 72"], trans: Float[np.ndarray, "t 3"]
 ) -> None:

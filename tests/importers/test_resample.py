@@ -7,7 +7,7 @@ import torch
 
 from motion.body import BodyModel, load_body
 from motion.body.model import motion_joints
-from motion.importers.resample import contacts, facing_forward, on_floor, resample
+from motion.importers.resample import contacts, facing_forward, level, on_floor, resample
 from motion.rotations import matrix_from_rotvec
 from motion.sequence import Motion
 
@@ -73,3 +73,42 @@ def test_facing_forward_keeps_the_motion(body: BodyModel) -> None:
     forward = facing_forward(away, body).R_parent_child[0, 0, :, 2]
     assert float(forward[2]) == pytest.approx(1, abs=1e-5)
     assert math.hypot(float(a[0, 0, 0]), float(a[0, 0, 2])) < 1e-5
+
+
+def _stroll(body: BodyModel, slope: float, steps: int = 8) -> Motion:
+    """Stands still at places half a metre apart along (3, 4), higher by `slope` at each."""
+    place = 0.5 * torch.arange(steps).repeat_interleave(4)
+    path = torch.stack([0.6 * place, 1.0 + slope * place, 0.8 * place], -1)
+    return Motion(
+        R_parent_child=torch.eye(3).repeat(len(place), 24, 1, 1),
+        translation=path,
+        betas=torch.zeros(10),
+        body_id=body.body_id,
+        fps=16.0,
+    )
+
+
+def _feet(body: BodyModel, motion: Motion) -> torch.Tensor:
+    index = body.contact_vertices
+    points = body.vertices(motion.R_parent_child, motion.betas, motion.translation, index=index)
+    return points[..., 1].amin(-1)
+
+
+def test_a_sloping_floor_becomes_level(body: BodyModel) -> None:
+    sloping = _stroll(body, 0.015)
+    assert float(_feet(body, sloping).max() - _feet(body, sloping).min()) > 0.05
+    flat = level(sloping, body)
+    assert float(_feet(body, flat).max() - _feet(body, flat).min()) < 0.004
+    upright = flat.R_parent_child[0, 0, :, 1]
+    assert math.degrees(math.acos(float(upright[1]))) == pytest.approx(0.86, abs=0.02)
+    length = (flat.require_translation()[-1] - flat.require_translation()[0]).norm()
+    assert float(length) == pytest.approx(3.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("slope", "steps"), [(0.1, 8), (0.015, 2), (0.0, 8)])
+def test_stairs_short_paths_and_level_floors_stay(
+    body: BodyModel, slope: float, steps: int
+) -> None:
+    motion = _stroll(body, slope, steps)
+    found = level(motion, body)
+    torch.testing.assert_close(found.translation, motion.translation, atol=1e-4, rtol=0)

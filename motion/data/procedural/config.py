@@ -10,6 +10,10 @@ GENERATOR_VERSION: Final = "2"
 """Raised whenever the same seed and config give another clip."""
 SPLIT_SEED: Final = {"train": 0, "validation": 1_000_000_000, "test": 2_000_000_000}
 """First seed of each split; a split holds at most a billion clips, so splits are disjoint."""
+ACTING: Final = (
+    "families", "held_out_families", "held_out_wordings", "chain_share", "max_delay_s",
+)  # fmt: skip
+"""Fields that decide what a generated person does; of captured motion they say nothing."""
 
 
 class ProceduralConfig(BaseModel):
@@ -31,6 +35,9 @@ class ProceduralConfig(BaseModel):
     """Film the clip. Without, it has no camera, keypoints or videos and is some 14 times as fast
     to make: for what is trained on motion alone. Not named in the identity of a data set that was
     filmed, which is the same as before there was a choice."""
+    pixels: bool = Field(default=True, exclude_if=bool)
+    """Draw the video and the motion map of a filmed clip. Without, it has a camera and keypoints
+    alone. Not named in the identity of a data set with pixels."""
     num_captions: int = Field(default=4, ge=3, le=9)
     """Wordings per clip, and per segment of a chain."""
     families: tuple[str, ...] = Field(

@@ -1,5 +1,6 @@
 """The static camera that keeps the whole clip in the frame."""
 
+import math
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -54,6 +55,7 @@ def frame_person(
     height: int,
     width: int,
     margin: float,
+    max_growth: float = math.inf,
 ) -> View:
     """The camera nearest to the wanted size that keeps every point inside, with a margin.
 
@@ -63,7 +65,21 @@ def frame_person(
         height: image height in pixels.
         width: image width in pixels.
         margin: free border on every side, as a share of the image side.
+        max_growth: largest size of the person over the smallest, as far as the distance to the
+            camera makes it; a longer lens from further away keeps it.
     """
+    path = points.mean(1) @ _outward(placement)
+    tall = float(points[..., 1].max() - points[..., 1].min())
+    nearest = float(path.max() - path.min()) / (max_growth - 1)
+    # The focal length at which a person of that height fills the picture at that distance.
+    focal = max(placement.focal, (1 - 2 * margin) * nearest / tall)
+    return _framed(placement._replace(focal=focal), points, height, width, margin)
+
+
+def _framed(
+    placement: Placement, points: Float[Tensor, "t n 3"], height: int, width: int, margin: float
+) -> View:
+    """The camera of a placement, at the distance that the clip asks for."""
     target = (points.amin((0, 1)) + points.amax((0, 1))) / 2
     camera = pinhole(placement.focal * height, width, height)
     size = torch.tensor([width, height])
@@ -85,10 +101,14 @@ def frame_person(
 def _pose(
     placement: Placement, target: Float[Tensor, "3"], distance: float
 ) -> Float[Tensor, "4 4"]:
-    outward = torch.tensor([np.sin(placement.azimuth), 0.0, np.cos(placement.azimuth)]).float()
-    eye = target + distance * outward
+    eye = target + distance * _outward(placement)
     eye[1] = placement.eye_height
     return look_at(eye, target, torch.tensor([0.0, 1.0, 0.0]))
+
+
+def _outward(placement: Placement) -> Float[Tensor, "3"]:
+    """Horizontal direction from the person to the camera."""
+    return torch.tensor([np.sin(placement.azimuth), 0.0, np.cos(placement.azimuth)]).float()
 
 
 def _image(
