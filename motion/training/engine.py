@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from motion.batch import Batch
 from motion.models.system import Logs
@@ -130,8 +131,10 @@ class Engine:
 
     def forward_backward(self, batch: Batch) -> tuple[Tensor, Logs]:
         """Loss and logs of one micro-batch; gradients are added up."""
-        loss, logs = self.deepspeed(batch)
-        self.deepspeed.backward(loss)
+        with record_function("train/forward"):
+            loss, logs = self.deepspeed(batch)
+        with record_function("train/backward"):
+            self.deepspeed.backward(loss)
         return loss.detach(), logs
 
     def skip(self) -> None:
@@ -148,7 +151,8 @@ class Engine:
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = rate
         norm = self._replicated_norm() if self.stage == 0 else None
-        self.deepspeed.step()
+        with record_function("train/optimizer"):
+            self.deepspeed.step()
         if self.stage == 3:
             # A parameter without a gradient would otherwise be updated with that of the last step
             # that had one; stages 0 to 2 take zeros for it.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.profiler import record_function
 
 from motion.batch import Batch
 from motion.models.system import Logs
@@ -91,7 +92,8 @@ def run_step(
 def _next(engine: Engine, batches: Iterator[Batch], step: int) -> tuple[Batch, float]:
     """The next micro-batch, stamped, and the seconds that it was waited for."""
     config, started = engine.config, time.perf_counter()
-    batch = next(batches).stamp(step=step, steps=config.steps, seed=config.seed)
+    with record_function("train/data"):
+        batch = next(batches).stamp(step=step, steps=config.steps, seed=config.seed)
     return batch, time.perf_counter() - started
 
 
