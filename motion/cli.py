@@ -1,16 +1,17 @@
 """The `motion` command. `motion --help` lists what it does, `motion VERB --help` the options."""
 
+import difflib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
-from tyro.extras import SubcommandApp
 
 from motion import paths
 
@@ -19,33 +20,44 @@ FILE_SUFFIXES: Final = (".mp4", ".png", ".npz", ".gif")
 """Files of one sample: [RGB | motion map | SMPL] video, strip, AMASS-keyed motion, and where it is
 asked for the video as a gif."""
 OTHER_SUFFIXES: Final = (".glb", ".bvh", ".npy")
+USAGE_ERROR: Final = 2
+"""Exit code where the command line itself is wrong, as argparse's."""
 
-app = SubcommandApp()
+MARKERS: Final = (tyro.conf.FlagCreatePairsOff,)
+"""`--json` without a `--no-json`."""
 
 
-@app.command
+def _unless(metavar: str, instead: str, *aliases: str) -> object:
+    """An option that may be left out; its help says what happens then."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {instead})", aliases=aliases)
+
+
 def doctor(*, json: bool = False) -> int:
     """Check this machine: versions, GPU, storage, token, ports; each trouble with its remedy.
+
+    The exit code is 1 where something that is needed is missing.
 
     Args:
         json: print the checks as JSON.
     """
-    from motion.doctor import examine
+    from motion.doctor import examine, is_ready, verdict
 
     checks = examine()
     if json:
         _print_json([check.__dict__ for check in checks])
     else:
-        table = Table("check", "", "found", "remedy", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        for title in ("check", "", "found", "remedy"):
+            table.add_column(title, overflow="fold")
         style = {"ok": "green", "warn": "yellow", "fail": "bold red"}
         for check in checks:
             level = f"[{style[check.level]}]{check.level}[/]"
             table.add_row(check.name, level, check.found, check.remedy)
         Console().print(table)
-    return int(any(check.level == "fail" for check in checks))
+        print(verdict(checks))
+    return int(not is_ready(checks))
 
 
-@app.command
 def sample(
     prompts: Annotated[
         Positional[tuple[str, ...]], arg(metavar="PROMPT ...", help_behavior_hint="")
@@ -53,13 +65,13 @@ def sample(
     /,
     *,
     system: str = "comovi",
-    checkpoint: Path | None = None,
+    checkpoint: Annotated[Path | None, _unless("PATH", "the newest local export")] = None,
     num_samples: Annotated[int, arg(aliases=["-n"])] = 1,
     seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    duration_s: float | None = None,
-    output: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    steps: Annotated[int | None, _unless("INT", "the export's own number")] = None,
+    guidance: Annotated[float | None, _unless("FLOAT", "the export's own scale")] = None,
+    duration_s: Annotated[float | None, _unless("FLOAT", "as long as in training")] = None,
+    output: Annotated[Path | None, _unless("PATH", "samples/ and the prompt's words", "-o")] = None,
     json: bool = False,
 ) -> int:
     """Generate from text with a trained model.
@@ -67,30 +79,35 @@ def sample(
     Args:
         prompts: captions; `-` reads them from standard input, a .txt file holds one per line.
         system: which kind of model, where no checkpoint is named.
-        checkpoint: folder of an export; the newest of the system unless given.
+        checkpoint: folder of an export.
         num_samples: samples per prompt.
         seed: seed of noise, person, room and camera; the same seed gives the same files.
-        steps: sampling steps; the system's own number unless given.
-        guidance: scale of classifier-free guidance, 1 is none; the system's own unless given.
-        duration_s: length in seconds; what the model was trained on unless given.
+        steps: sampling steps.
+        guidance: scale of classifier-free guidance, 1 is none.
+        duration_s: length in seconds.
         output: stem of the files (.mp4, .npz ... is dropped); several samples get _00, _01 ...
         json: print the written files as JSON.
     """
     texts = read_prompts(prompts)
     if num_samples < 1:
         raise ValueError(f"--num-samples is {num_samples}; expected at least 1")
-    from motion.inference import Pipeline, newest_export, write_result
-
-    export = checkpoint or newest_export(system)
-    given = {"steps": steps, "guidance": guidance, "duration_s": duration_s}
-    options = {name: value for name, value in given.items() if value is not None}
     wanted = [text for text in texts for _ in range(num_samples)]
     stems = output_stems(output, wanted)
-    results = Pipeline.load(export).sample(wanted, seed=seed, **options)
+    _say("loading the library ...")
+    from motion.exported import newest_export
+    from motion.inference import Pipeline, write_result
+
+    export = checkpoint or newest_export(system)
+    _say(f"loading the export {export} ...")
+    pipeline = Pipeline.load(export)
+    given = {"steps": steps, "guidance": guidance, "duration_s": duration_s}
+    options = {name: value for name, value in given.items() if value is not None}
     gif = output is not None and output.suffix == ".gif"
-    written = [
-        write_result(result, stem, gif=gif) for result, stem in zip(results, stems, strict=True)
-    ]
+    written: list[list[Path]] = []
+    for index, (text, stem) in enumerate(zip(wanted, stems, strict=True)):
+        _say(f'sample {index + 1} of {len(wanted)}, "{text}" ...')
+        (result,) = pipeline.sample([text], seed=seed + index, **options)
+        written.append(write_result(result, stem, gif=gif))
     if json:
         files = [
             {"prompt": text, "files": [str(file) for file in group]}
@@ -103,9 +120,10 @@ def sample(
     return 0
 
 
-@app.command
 def info(file: Positional[Path], /, *, json: bool = False) -> int:
     """Print where a generated file comes from, and the command that makes it again.
+
+    The command writes beside the file, under its name with `_again`.
 
     Args:
         file: an .npz, .mp4, .gif or .png that `motion sample` wrote.
@@ -114,16 +132,22 @@ def info(file: Positional[Path], /, *, json: bool = False) -> int:
     from motion.export.provenance import read_provenance
 
     provenance = read_provenance(file)
+    command = provenance.command(file.with_name(f"{file.stem}_again{file.suffix}"))
     if json:
-        _print_json({**provenance.model_dump(mode="json"), "command": provenance.command()})
-    else:
-        for name, value in provenance.model_dump(mode="json").items():
-            print(f"{name:<12} {value}")
-        print(f"{'again':<12} {provenance.command()}")
+        _print_json({**provenance.model_dump(mode="json"), "command": command})
+        return 0
+    values = provenance.model_dump() | {
+        "options": ", ".join(f"{name} {value}" for name, value in provenance.options.items()),
+        "licences": ", ".join(provenance.licences) or "none stated",
+    }
+    for name, value in values.items():
+        print(f"{name:<12} {'none given' if value in ('', None) else value}")
+    print(f"{'again':<12} {command}")
+    if not Path(provenance.export).is_dir():
+        _say("the export is no longer there: name another copy of it as --checkpoint")
     return 0
 
 
-@app.command
 def evaluate(
     exports: Annotated[
         Positional[tuple[Path, ...]], arg(metavar="EXPORT ...", help_behavior_hint="")
@@ -131,15 +155,15 @@ def evaluate(
     /,
     *,
     protocol: str = "comovi-motion",
-    evaluator: Path | None = None,
-    data: Path | None = None,
+    evaluator: Annotated[Path | None, _unless("PATH", "none")] = None,
+    data: Annotated[Path | None, _unless("PATH", "the first export's dataset")] = None,
     split: str = "test",
-    num_clips: int | None = None,
-    passes: int | None = None,
+    num_clips: Annotated[int | None, _unless("INT", "all")] = None,
+    passes: Annotated[int | None, _unless("INT", "the protocol's number")] = None,
     root_path: Literal["sample", "held", "true"] = "sample",
     native_video: bool = False,
     seed: int = 0,
-    output: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    output: Annotated[Path | None, _unless("PATH", "evaluation/ of the outputs", "-o")] = None,
     json: bool = False,
 ) -> int:
     """Compare trained models under a published protocol; prints and writes a table.
@@ -150,11 +174,12 @@ def evaluate(
         exports: folders of exports, one row each.
         protocol: humanml3d-momask, humanml3d-mdm, motionweb, genmo-estimation, comovi-motion or
             comovi-video.
-        evaluator: export of the evaluator whose embeddings are compared, where one is needed.
-        data: encoded dataset; the one that the first export was trained on unless given.
+        evaluator: export of the evaluator whose embeddings are compared; the text-to-motion
+            protocols need one.
+        data: encoded dataset.
         split: its real clips.
-        num_clips: how many of them, at random; all unless given.
-        passes: independent samplings; the protocol's number unless given.
+        num_clips: how many of them, at random.
+        passes: independent samplings.
         root_path: root path of generated motions: the model's, the first frame's held, or the
             real clip's (an upper bound).
         native_video: comovi-video without the vbench package, temporal flickering alone.
@@ -162,6 +187,7 @@ def evaluate(
         output: folder of samples and tables.
         json: print the table as JSON instead of the files' names.
     """
+    _say("loading the library ...")
     from motion.evaluation.comparison import ComparisonConfig, compare
     from motion.evaluation.output import show
 
@@ -231,15 +257,44 @@ def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
+def _say(text: str) -> None:
+    """What is going on, on standard error: standard output is for files and JSON."""
+    print(f"motion: {text}", file=sys.stderr, flush=True)
+
+
+VERBS: Final[Mapping[str, Callable[..., int]]] = {
+    "doctor": doctor,
+    "sample": sample,
+    "info": info,
+    "evaluate": evaluate,
+}
+
+
+def _run(words: Sequence[str]) -> int:
+    """Parse and call the verb; one that does not exist is answered with the one that was meant."""
+    if not words or words[0].startswith("-"):
+        return tyro.extras.subcommand_cli_from_dict(
+            dict(VERBS), prog="motion", description=__doc__, args=words, config=MARKERS
+        )
+    verb, *rest = words
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        meant = f"did you mean `motion {near[0]}`?" if near else "`motion --help` explains them"
+        _say(f"there is no verb {verb!r}, only {', '.join(VERBS)}; {meant}")
+        return USAGE_ERROR
+    # Of this verb alone: the options of the others are no answer to a mistyped one.
+    return tyro.cli(VERBS[verb], prog=f"motion {verb}", args=rest, config=MARKERS)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; a failure is one line on standard error and a non-zero exit code."""
     try:
-        code = app.cli(prog="motion", description=__doc__, args=arguments)
+        code = _run(sys.argv[1:] if arguments is None else arguments)
     except (ValueError, RuntimeError, OSError) as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         line = " ".join(str(error).split()) or type(error).__name__
-        print(f"motion: {line} ({TRACEBACK_VARIABLE}=1 shows where)", file=sys.stderr)
+        _say(f"{line} ({TRACEBACK_VARIABLE}=1 shows where)")
         code = 1
     except KeyboardInterrupt:
         code = 130

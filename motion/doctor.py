@@ -2,10 +2,12 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -49,6 +51,20 @@ def examine() -> list[Check]:
     ]
 
 
+def is_ready(checks: Sequence[Check]) -> bool:
+    """Is everything there that is needed? Warnings need no mending."""
+    return all(check.level != "fail" for check in checks)
+
+
+def verdict(checks: Sequence[Check]) -> str:
+    """The last line: ready, or what must be mended; after it what deserves a look."""
+    failed = [check.name for check in checks if check.level == "fail"]
+    things = "1 thing" if len(failed) == 1 else f"{len(failed)} things"
+    line = f"{things} to mend: {', '.join(failed)}" if failed else "ready"
+    warned = [check.name for check in checks if check.level == "warn"]
+    return f"{line} (worth a look: {', '.join(warned)})" if warned else line
+
+
 def python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
     fits = (3, 11) <= sys.version_info[:2] < (3, 14)
@@ -57,17 +73,34 @@ def python() -> Check:
 
 
 def packages() -> list[Check]:
-    """Versions of the four packages that a run leans on most."""
+    """Versions of the four packages that a run leans on most, and which others are missing."""
     checks: list[Check] = []
     for name in ("torch", "ray", "deepspeed", "mlflow"):
-        try:
-            found = importlib.metadata.version(name)
-            checks.append(Check(name=name, level="ok", found=found))
-        except importlib.metadata.PackageNotFoundError:
-            checks.append(
-                Check(name=name, level="fail", found="not installed", remedy="make setup")
-            )
-    return checks
+        found = _version(name)
+        checks.append(
+            Check(name=name, level="ok", found=found)
+            if found
+            else Check(name=name, level="fail", found="not installed", remedy="make setup")
+        )
+    return [*checks, requirements(importlib.metadata.requires("motion") or [])]
+
+
+def requirements(asked: Sequence[str]) -> Check:
+    """Are the packages installed that this one requires, extras left out?"""
+    needed = [line for line in asked if "extra ==" not in line]
+    names = [re.split(r"[\[<>=!~; (]", line, maxsplit=1)[0] for line in needed]
+    missing = [name for name in names if _version(name) is None]
+    if missing:
+        found = f"not installed: {', '.join(missing)}"
+        return Check(name="packages", level="fail", found=found, remedy="make setup")
+    return Check(name="packages", level="ok", found=f"all {len(names)} that are required")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def gpu() -> Check:

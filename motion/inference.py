@@ -5,8 +5,6 @@ prompts into videos, motion maps and motions; `write_result` writes them for peo
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +14,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from pydantic import BaseModel, JsonValue, ValidationError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from motion import models, paths
+from motion import models
 from motion.batch import Batch
 from motion.body import load_body
 from motion.body.model import BodyModel
@@ -30,13 +27,11 @@ from motion.encoders import Autoencoder, TextEncoder, load_autoencoder, load_tex
 from motion.export.amass import write_amass
 from motion.export.provenance import Provenance
 from motion.export.video import Panel, write_gif, write_mp4
+from motion.exported import export_hash, read_config, read_weights, require_sampled
 from motion.models.system import Sample, System
 from motion.sequence import Motion
 from motion.view.render_motion import Camera, render_motion
 from motion.view.strip import strip_png
-
-WEIGHT_FILES = ("ema.safetensors", "model.safetensors")
-"""In order of preference: the moving average samples better where one was kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,32 +48,6 @@ class Result:
     """The camera of the video."""
     body: BodyModel
     provenance: Provenance
-
-
-def newest_export(system: str) -> Path:
-    """The local export of a system that was committed last.
-
-    Raises:
-        ValueError: the system is unknown, or nothing was exported yet.
-    """
-    if system not in models.SYSTEMS:
-        raise ValueError(f"unknown system {system!r}; expected one of {sorted(models.SYSTEMS)}")
-    configs = paths.exports().glob("*/config.json")
-    found = [path for path in configs if _read(path)["system"]["kind"] == system]
-    if not found:
-        raise ValueError(f"no export of {system} in {paths.exports()}: run `make train` first")
-    return max(found, key=lambda path: path.stat().st_mtime).parent
-
-
-def export_hash(export: Path) -> str:
-    """SHA-256 over the configuration and every weight file of an export."""
-    digest = hashlib.sha256()
-    for name in ("config.json", *WEIGHT_FILES):
-        path = export / name
-        if path.is_file():
-            with path.open("rb") as file:
-                digest.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,21 +76,12 @@ class Pipeline:
             ValueError: the folder is no export, or its weights do not fit its configuration.
         """
         export = Path(export).expanduser().resolve()
-        if not (export / "config.json").is_file():
-            raise ValueError(f"{export} is no export (no config.json); give a folder of exports/")
-        config = _read(export / "config.json")
+        config = read_config(export)
         kind = config["system"]["kind"]
-        if kind not in models.SYSTEMS:
-            raise ValueError(
-                f"{export} holds the system {kind!r}; this version knows {sorted(models.SYSTEMS)}"
-            )
+        require_sampled(kind, f"the export {export}")
         module: nn.Module = models.SYSTEMS[kind].model_validate(config["system"]).build()
-        weights = [export / name for name in WEIGHT_FILES if (export / name).is_file()]
-        if not weights:
-            raise ValueError(f"{export} holds none of {WEIGHT_FILES}: export the model again")
-        module.load_state_dict(load_file(weights[0]), strict=True)
-        if not isinstance(module, System):
-            raise ValueError(f"{export} holds {kind!r}, which is trained but not sampled from")
+        module.load_state_dict(read_weights(export), strict=True)
+        assert isinstance(module, System), f"{kind} has sampling options and cannot sample"
         module.to(device).eval()
         folder = export / "encoders"
         text = load_text_encoder(folder / "text")
@@ -339,10 +299,3 @@ def write_result(result: Result, stem: Path, *, gif: bool = False) -> list[Path]
         )
     )
     return written
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON ({error}); export the model again") from error

@@ -19,7 +19,8 @@ from motion.evaluation import (
     log_to_run,
     picture_samples,
 )
-from motion.inference import Pipeline, export_hash
+from motion.exported import export_hash
+from motion.inference import Pipeline
 from motion.view.curves import History, curves_png
 
 RECORD: Final = "report.json"

@@ -1,7 +1,7 @@
 """Shared fixtures: real data, and one Ray cluster for the whole test session."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -39,3 +39,40 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def write_export() -> Callable[..., Path]:
+    """Writes an export of tiny CoMoVi with random weights, trained on an encoded data set by its
+    word: `write_export(root, name, stage=2)`."""
+    return _write_export
+
+
+def _write_export(root: Path, name: str, stage: int = 2) -> Path:
+    import torch
+
+    from motion.models.comovi.config import CoMoViConfig
+    from motion.training import dataset, export
+    from motion.training.config import DataConfig, OptimizerConfig, TrainConfig
+
+    config = TrainConfig(
+        name=name,
+        system=CoMoViConfig.tiny(1 if stage == 1 else 2),
+        data=DataConfig(root=root),
+        optimizer=OptimizerConfig(learning_rate=1e-3),
+        steps=1,
+        micro_batch=4,
+        storage=root.parent,
+    )
+    torch.manual_seed(0)
+    description = export.describe(
+        config,
+        step=1,
+        identity=config.identity(),
+        identity_hash="none",
+        data=dataset.facts(config),
+        run_id="",
+        command="python rayjobs/train_comovi.py --stage2.steps 1",
+    )
+    state = config.build_system().state_dict()
+    return export.write(config.export_dir, description, [state], data_root=root, git="none")

@@ -1,5 +1,6 @@
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from motion import cli, doctor
+from motion import cli
 from motion.export.provenance import Provenance
 from motion.export.video import Panel, write_mp4
 
@@ -24,7 +25,7 @@ def run(*arguments: str) -> int:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for the library behind the command line and records what it is asked for."""
-    seen = SimpleNamespace(options={}, export=None)
+    seen = SimpleNamespace(options=[], export=None)
 
     class Pipeline:
         @staticmethod
@@ -33,7 +34,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             return Pipeline()
 
         def sample(self, prompts: list[str], **options: object) -> list[str]:
-            seen.options = options
+            seen.options.append(options)
             return prompts
 
     def write_result(result: str, stem: Path, *, gif: bool = False) -> list[Path]:
@@ -42,10 +43,10 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         file.write_text(result)
         return [file]
 
-    module = SimpleNamespace(
-        Pipeline=Pipeline, write_result=write_result, newest_export=lambda s: Path(f"newest-{s}")
-    )
+    module = SimpleNamespace(Pipeline=Pipeline, write_result=write_result)
     monkeypatch.setitem(sys.modules, "motion.inference", module)
+    finding = SimpleNamespace(newest_export=lambda system: Path(f"newest-{system}"))
+    monkeypatch.setitem(sys.modules, "motion.exported", finding)
     return seen
 
 
@@ -55,7 +56,7 @@ def test_sample_writes_one_file_and_leaves_the_defaults_to_the_system(
     assert run("sample", "a person waves", "-o", str(tmp_path / "wave.mp4")) == 0
     assert (tmp_path / "wave.mp4").read_text() == "a person waves"
     assert pipeline.export == Path("newest-comovi")
-    assert pipeline.options == {"seed": 0}
+    assert pipeline.options == [{"seed": 0}]
 
 
 def test_sample_numbers_several_files_and_passes_options_on(
@@ -64,11 +65,43 @@ def test_sample_numbers_several_files_and_passes_options_on(
     words = ["sample", "a", "b", "-n", "2", "--seed", "5", "--steps", "8", "--guidance", "3.5"]
     words += ["--duration-s", "1.5", "--checkpoint", "c", "-o", str(tmp_path / "x"), "--json"]
     assert run(*words) == 0
-    assert pipeline.options == {"seed": 5, "steps": 8, "guidance": 3.5, "duration_s": 1.5}
+    asked = {"steps": 8, "guidance": 3.5, "duration_s": 1.5}
+    assert pipeline.options == [{"seed": seed, **asked} for seed in (5, 6, 7, 8)]
     printed = json.loads(capsys.readouterr().out)
     names = [Path(sample["files"][0]).name for sample in printed["samples"]]
     assert names == ["x_00.mp4", "x_01.mp4", "x_02.mp4", "x_03.mp4"]
     assert [sample["prompt"] for sample in printed["samples"]] == ["a", "a", "b", "b"]
+
+
+def test_sample_says_at_once_what_it_does_and_then_of_which_export(
+    pipeline: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("sample", "a", "b", "-o", str(tmp_path / "x"), "--json") == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "motion: loading the library ...",
+        "motion: loading the export newest-comovi ...",
+        'motion: sample 1 of 2, "a" ...',
+        'motion: sample 2 of 2, "b" ...',
+    ]
+
+
+def test_sample_speaks_before_it_imports_anything_heavy() -> None:
+    code = """
+import sys
+from motion import cli
+
+class Refused:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print("torch is imported", file=sys.stderr)
+            raise SystemExit(7)
+
+sys.meta_path.insert(0, Refused())
+cli.main(["sample", "a person waves"])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 7, ended.stderr
+    assert ended.stderr.splitlines() == ["motion: loading the library ...", "torch is imported"]
 
 
 def test_prompts_come_from_files_and_standard_input(
@@ -117,7 +150,43 @@ def test_a_typo_is_answered_with_the_option_that_was_meant(
 ) -> None:
     assert run("sample", "a", "--sede", "3") != 0
     printed = capsys.readouterr()
-    assert "--seed" in printed.out + printed.err
+    said = printed.out + printed.err
+    assert "--seed" in said
+    assert "motion sample --help" in said
+    assert "evaluate" not in said, "the options of another verb are no answer"
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer"),
+    [
+        ("sampel", "`motion sample`?"),
+        ("evalaute", "`motion evaluate`?"),
+        ("xyz", "`motion --help`"),
+    ],
+)
+def test_a_mistyped_verb_is_answered_with_the_one_that_was_meant(
+    verb: str, answer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(verb, "a") == cli.USAGE_ERROR
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert f"no verb '{verb}', only doctor, sample, info, evaluate" in printed.err
+    assert answer in printed.err
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_help_says_what_happens_without_an_option(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(verb, "--help") == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "None" not in said
+    if verb == "sample":
+        assert "(default: the newest local export)" in said
+        assert "(default: the export's own number)" in said
+    if verb == "evaluate":
+        assert "(default: the first export's dataset)" in said
 
 
 def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,41 +202,27 @@ def test_info_prints_the_origin_and_the_command(
     file = write_mp4(tmp_path / "a.mp4", [panel], 16.0, provenance=PROVENANCE)
     assert run("info", str(file), "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed.pop("command").startswith("motion sample wave --system comovi")
+    command = printed.pop("command")
+    again = tmp_path / "a_again.mp4"
+    assert command == (
+        f"motion sample wave --system comovi --checkpoint x --seed 7 --output {again}"
+    )
     assert Provenance.model_validate(printed) == PROVENANCE
+    assert run("info", str(file)) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == f"again        {command}"
+    assert "options      none given" in said.out
+    assert "the export is no longer there" in said.err
 
 
-def test_doctor_names_each_trouble_with_its_remedy(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("suffix", [".npz", ".mp4", ".gif", ".png"])
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut off", b"words"])
+def test_a_damaged_file_is_named(
+    suffix: str, data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blocker = tmp_path / "file"
-    blocker.write_text("")
-    monkeypatch.setenv("MOTION_OUTPUTS", str(blocker / "outputs"))
-    assert run("doctor", "--json") == 1
-    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
-    assert checks["outputs"]["level"] == "fail"
-    assert "MOTION_OUTPUTS" in checks["outputs"]["remedy"]
-    assert checks["python"]["level"] == "ok"
-    for check in checks.values():
-        assert check["level"] == "ok" or check["remedy"], f"no remedy for {check['name']}"
-
-
-def test_doctor_sees_a_port_in_use() -> None:
-    import socket
-
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        number = server.getsockname()[1]
-        assert doctor.port(number, "test").level == "warn"
-    assert doctor.port(number, "test").level == "ok"
-
-
-def test_doctor_warns_of_a_container_without_shared_memory(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    usage = SimpleNamespace(free=64 << 20)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
-    check = doctor.shared_memory(tmp_path)
-    assert check.level == "warn"
-    assert "--shm-size" in check.remedy
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(data)
+    assert run("info", str(file)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"motion: {file} is damaged or no {suffix} file: ")
+    assert said.count("\n") == 1

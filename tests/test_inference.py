@@ -1,58 +1,47 @@
 """From an export to files and numbers: the path that users walk, on an untrained tiny model."""
 
 import dataclasses
+import json
+import re
+import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
+from motion import cli, models
 from motion.data.encode import EncodeConfig, encode
 from motion.data.prepare import PrepareConfig, prepare
 from motion.data.procedural import ProceduralConfig
 from motion.evaluation import EvaluationConfig, evaluate, evaluate_export
 from motion.export.amass import read_amass
 from motion.export.provenance import read_provenance
-from motion.inference import Pipeline, export_hash, newest_export, write_result
-from motion.models.comovi.config import CoMoViConfig
+from motion.exported import export_hash, newest_export
+from motion.inference import Pipeline, write_result
+from motion.models.system import System
 from motion.report import committed_report, write_report
-from motion.training import dataset, export
-from motion.training.config import DataConfig, OptimizerConfig, TrainConfig
+from motion.training.export import model_card
 from motion.view.curves import curves_png
 
 PROMPT = "a person waves the right hand"
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+def exported(
+    tmp_path_factory: pytest.TempPathFactory,
+    ray_cluster: None,
+    write_export: Callable[..., Path],
+) -> Path:
     """An export of tiny CoMoVi with random weights, on a dataset of its own."""
     folder = tmp_path_factory.mktemp("outputs")
     raw, encoded = folder / "raw", folder / "encoded"
     clip = ProceduralConfig(num_frames=9, height=96, width=96, num_looks=3)
     prepare(PrepareConfig(root=raw, num_train=12, num_validation=8, num_test=0, clip=clip))
     encode(EncodeConfig(raw_root=raw, root=encoded, fit_clips=8, measured_clips=4))
-    config = TrainConfig(
-        name="untrained",
-        system=CoMoViConfig.tiny(),
-        data=DataConfig(root=encoded),
-        optimizer=OptimizerConfig(learning_rate=1e-3),
-        steps=1,
-        micro_batch=4,
-        storage=folder,
-    )
-    torch.manual_seed(0)
-    description = export.describe(
-        config,
-        step=1,
-        identity=config.identity(),
-        identity_hash="none",
-        data=dataset.facts(config),
-        run_id="",
-    )
-    state = config.build_system().state_dict()
-    return export.write(config.export_dir, description, [state], data_root=encoded, git="none")
+    return write_export(encoded, "untrained")
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +89,83 @@ def test_unknown_options_and_folders_are_refused(pipeline: Pipeline, tmp_path: P
         pipeline.sample([PROMPT], steps=0)
     with pytest.raises(ValueError, match="is no export"):
         Pipeline.load(tmp_path)
-    with pytest.raises(ValueError, match="unknown system 'comovy'"):
+    with pytest.raises(ValueError, match=r"'comovy' is unknown; expected one of \['comovi'"):
         newest_export("comovy")
+
+
+@pytest.mark.parametrize("kind", ["evaluator", "videomae"])
+def test_what_is_only_trained_is_never_offered_for_sampling(
+    kind: str, exported: Path, tmp_path: Path
+) -> None:
+    assert kind not in models.sampled()
+    offered = re.escape(
+        f"{kind!r} is trained but not sampled from; expected one of {models.sampled()}"
+    )
+    with pytest.raises(ValueError, match=offered):
+        newest_export(kind)
+    config = json.loads((exported / "config.json").read_text())
+    config["system"] = {"kind": kind}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=offered):
+        Pipeline.load(tmp_path)
+
+
+def test_exactly_the_systems_that_are_offered_can_sample() -> None:
+    for kind in set(models.SYSTEMS) - {"toy"}:  # tests/training adds one of its own
+        module = models.SYSTEMS[kind].tiny().build()
+        assert isinstance(module, System) == (kind in models.sampled()), kind
+
+
+def test_damaged_exports_are_named(exported: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    (copy / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged .*export the model again"):
+        Pipeline.load(copy)
+    for text, message in (("{", "is no JSON"), ("{}", "names no system")):
+        (copy / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            Pipeline.load(copy)
+
+
+def test_the_command_in_a_file_makes_the_same_motion_again(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def motion(*words: str) -> str:
+        with pytest.raises(SystemExit) as end:
+            cli.main(words)
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    options = ["--seed", "4", "--steps", "2", "--guidance", "1.5", "--duration-s", "1"]
+    output = ["--checkpoint", str(exported), "-o", str(tmp_path / "it's mine.mp4")]
+    motion("sample", PROMPT, "-n", "2", *options, *output)
+    files = sorted(tmp_path.iterdir())
+    before = {file: file.read_bytes() for file in files}
+    second = tmp_path / "it's mine_01.npz"
+    name, *words = shlex.split(json.loads(motion("info", str(second), "--json"))["command"])
+    assert name == "motion"
+    motion(*words)
+    assert {file: file.read_bytes() for file in files} == before, "the originals are left alone"
+    again = tmp_path / "it's mine_01_again.npz"
+    with np.load(second) as first, np.load(again) as repeated:
+        assert first.files == repeated.files
+        for key in first.files:
+            np.testing.assert_array_equal(first[key], repeated[key], err_msg=key)
+
+
+def test_the_model_card_names_stage_command_and_origin(exported: Path) -> None:
+    card = (exported / "README.md").read_text()
+    assert "Stage 2 of the system: the training `untrained`, from scratch." in card
+    assert "\n    python rayjobs/train_comovi.py --stage2.steps 1\n" in card
+    assert "CC0-1.0" in card
+    config = json.loads((exported / "config.json").read_text())
+    init = {"export": "exports/comovi-1", "weights": "ema", "allow_missing": []}
+    config["training"]["config"]["init_from"] = init
+    config["training"]["command"] = ""
+    card = model_card("x", config, has_ema=False)
+    assert "from the ema weights of `comovi-1`.\n\n## Data" in card
+    del config["system"]["stage"]
+    assert "The only stage: the training" in model_card("x", config, has_ema=False)
 
 
 def test_newest_export_is_found_and_its_hash_covers_the_weights(

@@ -1,6 +1,7 @@
 """What every output says of itself: enough to make it again and to know what it may serve for."""
 
 import shlex
+import zipfile
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -37,12 +38,14 @@ class Provenance(BaseModel):
     version: str = __version__
     """Version of this library."""
 
-    def command(self) -> str:
-        """The command line that makes the output again."""
+    def command(self, output: Path | None = None) -> str:
+        """The command line that makes the output again, at `output` or where samples go."""
         words = ["motion", "sample", self.prompt, "--system", self.system]
         words += ["--checkpoint", self.export, "--seed", str(self.seed)]
         for name, value in self.options.items():
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            flag = f"--{name.replace('_', '-')}"
+            words += [flag] if value is True else [flag, str(value)]
+        words += [] if output is None else ["--output", str(output)]
         return shlex.join(words)
 
 
@@ -58,7 +61,10 @@ def read_provenance(path: Path) -> Provenance:
     readers = {".npz": _from_npz, ".mp4": _from_mp4, ".gif": _from_image, ".png": _from_image}
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: provenance is read from {', '.join(readers)} files")
-    text = readers[path.suffix.lower()](path)
+    try:
+        text = readers[path.suffix.lower()](path)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, av.FFmpegError) as error:
+        raise ValueError(f"{path} is damaged or no {path.suffix} file: {error}") from error
     if not text:
         raise ValueError(f"{path} carries no provenance: it was not written by `motion sample`")
     try:

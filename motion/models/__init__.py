@@ -13,3 +13,8 @@ SYSTEMS: Final[
     "evaluator": EvaluatorConfig,
     "videomae": VideoMAETrainingConfig,
 }
+
+
+def sampled() -> list[str]:
+    """Kinds that can be sampled from: their configs hold sampling options."""
+    return sorted(kind for kind, config in SYSTEMS.items() if "sampling" in config.model_fields)

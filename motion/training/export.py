@@ -21,10 +21,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from motion.exported import CONFIG_FILE
 from motion.training.config import InitConfig, TrainConfig
 
 FORMAT = 1
-CONFIG_FILE = "config.json"
 _ENCODER_KINDS = ("text", "rgb", "map")
 
 
@@ -36,6 +36,7 @@ def describe(
     identity_hash: str,
     data: Mapping[str, Any],
     run_id: str,
+    command: str = "",
 ) -> dict[str, Any]:
     """Contents of config.json.
 
@@ -46,6 +47,7 @@ def describe(
         identity_hash: its hash.
         data: facts of the dataset (motion.training.dataset.facts).
         run_id: MLflow run of the training.
+        command: command line that started the training; empty where it is not known.
     """
     encoders: dict[str, Any] = {}
     for kind, facts in data["encoders"].items():
@@ -63,6 +65,7 @@ def describe(
             "hash": identity_hash,
             "mlflow_uri": config.mlflow_uri,
             "run_id": run_id,
+            "command": command,
         },
         "step": step,
     }
@@ -127,6 +130,10 @@ def model_card(name: str, description: Mapping[str, Any], has_ema: bool) -> str:
 A `{description["system"]["kind"]}` model after {description["step"]} optimizer steps.
 Weights: {weights}.
 
+## Training
+
+{_origin(description)}
+
 ## Data
 
 {data.get("num_clips", 0)} clips of the split `{data.get("split", "train")}`, dataset version
@@ -144,6 +151,18 @@ Body model: {description["body"]}. No body model data is part of this folder.
 
 `config.json` holds the complete training config, `git.txt` the state of the code.
 """
+
+
+def _origin(description: Mapping[str, Any]) -> str:
+    """Which stage this is, what it started from, and the command that made it."""
+    training, system = description["training"], description["system"]
+    stage = f"Stage {system['stage']} of the system" if "stage" in system else "The only stage"
+    init = training["config"]["init_from"]
+    start = f"the {init['weights']} weights of `{Path(init['export']).name}`" if init else "scratch"
+    lines = [f"{stage}: the training `{training['config']['name']}`, from {start}."]
+    if training["command"]:
+        lines += ["Started in the root of the repository by", "", f"    {training['command']}"]
+    return "\n".join(lines)
 
 
 def committed(target: Path) -> dict[str, Any] | None:

@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -225,7 +227,19 @@ def _open_job(
     )
     record = {"run_id": run_id, "identity": dict(identity), "hash": digest}
     (config.run_dir / RUN_FILE).write_text(json.dumps(record, indent=2))
-    return Job(run_id=run_id, identity=identity, identity_hash=digest, data=data, git=git)
+    return Job(
+        run_id=run_id,
+        identity=identity,
+        identity_hash=digest,
+        data=data,
+        git=git,
+        command=command_line(),
+    )
+
+
+def command_line() -> str:
+    """The command that runs this process, as one would type it again."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def _run(config: TrainConfig, job: Job, open_batches: OpenBatches) -> None:

@@ -56,6 +56,8 @@ class Job:
     """Facts of the dataset (motion.training.dataset.facts)."""
     git: str
     """State of the code on the driver."""
+    command: str = ""
+    """Command line of the driver."""
     began_s: float = field(default_factory=time.time)
     """When the driver handed the training to Ray, as time.time()."""
 
@@ -237,6 +239,7 @@ def _export(
             identity_hash=job.identity_hash,
             data=job.data,
             run_id=job.run_id,
+            command=job.command,
         )
         export.write(target, description, states, data_root=config.data.root, git=job.git)
     dist.barrier()
