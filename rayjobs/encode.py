@@ -1,4 +1,4 @@
-"""Recipe: run the frozen encoders over a raw data set, once.
+"""Run the frozen encoders over a raw data set, once: latents and text features for training.
 
     ray job submit -- python rayjobs/encode.py --raw-root /data/procedural --root /data/encoded
 
@@ -10,7 +10,8 @@ UMT5, on four GPUs:
         --text.subfolder text_encoder --text.tokenizer-subfolder tokenizer
         video:wan-autoencoder-config --video.source Wan-AI/Wan2.2-TI2V-5B-Diffusers
 
-An interrupted job continues with the files that are missing; a finished one returns at once.
+Results: a data set in `--root`, with its encoders beside it. An interrupted job continues with the
+files that are missing; a finished one returns at once.
 """
 
 from typing import Annotated
@@ -47,4 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

@@ -1,12 +1,13 @@
 """Evaluate exports on real clips: a published protocol, or whether the conditions are used.
 
     ray job submit -- python rayjobs/evaluate.py outputs/exports/comovi-tiny-2
-    ray job submit -- python rayjobs/evaluate.py A B --protocol comovi-motion --evaluator E \
+    ray job submit -- python rayjobs/evaluate.py A B --protocol comovi-motion --evaluator E \\
         --root-path held
 
-`conditions` (the default) writes report.md, curves.png and samples of each export; a report of the
-same export and settings that is there already is not made again. A published protocol writes one
-table of all exports as Markdown, LaTeX, JSON and PNG, and goes on with the samples that it finds.
+Results, in `--output` (evaluation/ of the outputs root): `conditions`, the default, writes
+report.md, curves.png and samples of each export; a report of the same export and settings that is
+there already is not made again. A published protocol writes one table of all exports as Markdown,
+LaTeX, JSON and PNG, and goes on with the samples that it finds.
 """
 
 import logging
@@ -108,4 +109,4 @@ def _conditions(recipe: Recipe, export: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Recipe, config=(tyro.conf.AvoidSubcommands,)))
+    main(tyro.cli(Recipe, description=__doc__, config=(tyro.conf.AvoidSubcommands,)))

@@ -1,9 +1,10 @@
-"""Does tiny CoMoVi learn, and does it use its conditions? The run behind docs/results.md.
+"""Measure whether tiny CoMoVi learns and uses its conditions: the run behind docs/results.md.
 
     ray job submit -- python rayjobs/evidence_comovi.py
 
 The recipe of train_comovi.py on more clips and with more steps, then an evaluation on at least 256
-held-out clips. Below 40 minutes on two CPU cores; what is committed is skipped.
+held-out clips. Below 40 minutes on two CPU cores; what is committed is skipped. Results, under the
+outputs root: exports/comovi-evidence-1 and -2, evaluation/comovi-evidence-2/report.md.
 """
 
 from typing import Literal
@@ -87,4 +88,5 @@ def main(config: Evidence) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Evidence, default=evidence(), config=(tyro.conf.AvoidSubcommands,)))
+    config = (tyro.conf.AvoidSubcommands,)
+    main(tyro.cli(Evidence, default=evidence(), description=__doc__, config=config))

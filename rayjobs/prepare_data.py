@@ -1,4 +1,4 @@
-"""Recipe: prepare a dataset, generated or from motion capture.
+"""Prepare a dataset of clips, generated or from motion capture, as Parquet shards.
 
     ray job submit -- python rayjobs/prepare_data.py --root /data/procedural --num-train 2048
     ray job submit -- python rayjobs/prepare_data.py --root /data/cmu --source mocap \\
@@ -6,7 +6,8 @@
 
 The generator needs no download: captioned actions of a licence-free body, rendered to video and
 motion map. Motion capture (docs/importers.md) is put on the same body and rendered the same way.
-An interrupted job continues where it stopped; a finished one returns at once.
+Results: shards, manifest and dataset.json in `--root`. An interrupted job continues where it
+stopped; a finished one returns at once.
 """
 
 from typing import Annotated
@@ -44,4 +45,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, description=__doc__)

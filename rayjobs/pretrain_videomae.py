@@ -2,7 +2,8 @@
 
     ray job submit -- python rayjobs/pretrain_videomae.py      # embedded clips, two CPU cores
 
-Reads pixels, so it trains on the raw dataset; no encoding comes before it.
+Reads pixels, so it trains on the raw dataset; no encoding comes before it. Results: the export
+exports/videomae-tiny under the outputs root, curves in MLflow.
 """
 
 import logging
@@ -66,4 +67,6 @@ def main(recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Recipe, default=tiny(), config=(tyro.conf.AvoidSubcommands,)))
+    main(
+        tyro.cli(Recipe, default=tiny(), description=__doc__, config=(tyro.conf.AvoidSubcommands,))
+    )

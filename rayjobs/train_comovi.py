@@ -1,7 +1,10 @@
-"""Train CoMoVi: data, encoding, stage 1, stage 2, evaluation with samples.
+"""Train CoMoVi (text and a first frame to video, motion map and motion), from data to samples.
 
     ray job submit -- python rayjobs/train_comovi.py                 # embedded data, two CPU cores
     ray job submit -- python rayjobs/train_comovi.py --stage2.steps 2000
+
+Prepares clips, encodes them, trains stage 1 and stage 2, and evaluates the latter with samples.
+Results, under the outputs root: exports/comovi-tiny-1 and -2, samples/, curves in MLflow.
 
 Every step is skipped where it is already committed, so a job that died is simply submitted again.
 `--dry-run` checks configuration, resources, storage, shapes and memory, and starts nothing.
@@ -165,4 +168,6 @@ def main(recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Recipe, default=tiny(), config=(tyro.conf.AvoidSubcommands,)))
+    main(
+        tyro.cli(Recipe, default=tiny(), description=__doc__, config=(tyro.conf.AvoidSubcommands,))
+    )

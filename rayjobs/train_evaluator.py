@@ -3,8 +3,10 @@
     ray job submit -- python rayjobs/train_evaluator.py tiny   # embedded clips, one CPU core
 
 Presets: `tiny`, `upper` and `lower` (for FID-U and FID-L), `keypoints`, `t2m`. All but `keypoints`
-train on motion and captions alone, so their clips are not filmed. Prints R-precision on held-out
-clips, with its interval and chance.
+train on motion and captions alone, so their clips are not filmed.
+
+Results: exports/evaluator-tiny (or of another preset) under the outputs root, which
+`motion evaluate --evaluator` takes, and R-precision on held-out clips with its interval and chance.
 """
 
 import logging
@@ -129,4 +131,5 @@ def main(recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.extras.overridable_config_cli(PRESETS, config=(tyro.conf.AvoidSubcommands,)))
+    config = (tyro.conf.AvoidSubcommands,)
+    main(tyro.extras.overridable_config_cli(PRESETS, description=__doc__, config=config))

@@ -1,9 +1,9 @@
-"""The ablation tables of the papers, at sizes that two CPU cores finish in minutes.
+"""Compute an ablation table of the papers, at a size that two CPU cores finish in minutes.
 
     ray job submit -- python tuning/tables.py comovi-interaction --seeds 0 1 2
 
-Cells that are committed are not run again. Writes `<output>/<table>/table.md`, and the numbers to
-MLflow's experiment "ablations".
+Results: `<output>/<table>/table.md`, and the numbers in MLflow's experiment "ablations". Cells that
+are committed are not run again.
 """
 
 import logging
@@ -204,4 +204,4 @@ def main(recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Recipe, config=(tyro.conf.AvoidSubcommands,)))
+    main(tyro.cli(Recipe, description=__doc__, config=(tyro.conf.AvoidSubcommands,)))
