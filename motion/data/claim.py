@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from motion.data.manifest import read_commit
+from motion.data.storage import replacing
+
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dict -> one level with dotted names; an empty dict has no fields."""
@@ -40,3 +43,30 @@ def require_same(
             f"{place} holds {what} of another config:{listed}\n"
             f"Choose another {other}, restore these fields, or delete that folder"
         )
+
+
+def is_claimed(root: Path, config: Mapping[str, Any], *, file: str, what: str) -> bool:
+    """Was the data set of this config begun or committed in a root? One of another is refused.
+
+    Args:
+        root: folder of the data set.
+        config: what decides its contents.
+        file: name of the file in the root that says what an unfinished one belongs to.
+        what: what lies there, for the message: "a data set".
+
+    Raises:
+        ValueError: the root belongs to another config.
+    """
+    commit, begun = read_commit(root), root / file
+    if commit is None and not begun.is_file():
+        return False
+    found = json.loads(begun.read_text()) if commit is None else commit["config"]
+    require_same(found, config, place=root, what=what, other="root")
+    return True
+
+
+def claim(root: Path, config: Mapping[str, Any], *, file: str, what: str) -> None:
+    """Tie a root to one config, so that a restart never mixes two; arguments of `is_claimed`."""
+    if not is_claimed(root, config, file=file, what=what):
+        with replacing(root / file) as temporary:
+            temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -6,7 +6,7 @@ died goes on with the clips that are missing, and a finished one returns at once
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,7 +15,7 @@ import ray
 import ray.data
 from pydantic import BaseModel, ConfigDict, Field
 
-from motion.data.claim import require_same
+from motion.data.claim import claim, is_claimed
 from motion.data.console import quiet, report, watched
 from motion.data.fitting import (
     EncoderChoice,
@@ -30,7 +30,7 @@ from motion.data.manifest import Manifest, ManifestRow, read_commit, write_datas
 from motion.data.reconstruction import VIDEOS, Encoders, bucket_video, measure, summary
 from motion.data.room import cluster_nodes, require_room
 from motion.data.schema import check_row, encode_tensor, seal
-from motion.data.storage import read_rows, replacing, write_shard
+from motion.data.storage import read_rows, write_shard
 from motion.encoders import (
     MapReadoutConfig,
     PatchAutoencoderConfig,
@@ -40,6 +40,7 @@ from motion.encoders import (
 )
 
 _STATE_FILE: Final = "encode.json"
+_WHAT: Final = "an encoded data set"
 
 
 class EncodeConfig(BaseModel):
@@ -100,7 +101,7 @@ def encode(config: EncodeConfig) -> Path:
     )
     raw = Manifest.load(config.raw_root)
     described = config.described(raw)
-    _claim(config.root, described)
+    claim(config.root, described, file=_STATE_FILE, what=_WHAT)
     if read_commit(config.root) is not None:
         return config.root
     if not ray.is_initialized():
@@ -149,7 +150,7 @@ def describe(config: EncodeConfig) -> str:
     if read_commit(raw_root) is None:
         return f"raw clips are not prepared yet: {raw_root}"
     raw = Manifest.load(raw_root)
-    _is_begun(root, config.described(raw))
+    is_claimed(root, config.described(raw), file=_STATE_FILE, what=_WHAT)
     files = [root / job["file"] for job in _jobs(raw.rows, config.clips_per_file)]
     done = sum(file.is_file() for file in files)
     state = "committed" if read_commit(root) is not None else f"{done} of them written"
@@ -158,23 +159,6 @@ def describe(config: EncodeConfig) -> str:
         f"{root}: {len(raw.rows)} clips of {raw.root} in {len(files)} shards ({state}), "
         f"text by {type(config.text).__name__}, video {video}"
     )
-
-
-def _claim(root: Path, described: Mapping[str, Any]) -> None:
-    """Tie a root to one encoding, so that a restart never mixes two."""
-    if not _is_begun(root, described):
-        with replacing(root / _STATE_FILE) as temporary:
-            temporary.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
-
-
-def _is_begun(root: Path, described: Mapping[str, Any]) -> bool:
-    """Was this encoding begun or finished here? A root of another one is refused."""
-    state = root / _STATE_FILE
-    if not state.is_file():
-        return False
-    found = json.loads(state.read_text())
-    require_same(found, described, place=root, what="an encoded data set", other="root")
-    return True
 
 
 def _jobs(rows: Sequence[ManifestRow], clips_per_file: int) -> Iterator[dict[str, Any]]:

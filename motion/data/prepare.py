@@ -17,7 +17,7 @@ import ray
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion.body import load_body
-from motion.data.claim import require_same
+from motion.data.claim import claim, is_claimed
 from motion.data.console import quiet, report, watched
 from motion.data.manifest import read_commit, write_dataset
 from motion.data.mocap import MocapConfig, Window, mocap_row, plan_windows, without_acting
@@ -32,7 +32,7 @@ from motion.data.procedural import (
 )
 from motion.data.schema import seal
 from motion.data.source import spelled
-from motion.data.storage import StorageError, open_shard, replacing, write_shard
+from motion.data.storage import StorageError, open_shard, write_shard
 
 PLAN_FILE: Final = "prepare.json"
 """What the shards of an unfinished root belong to."""
@@ -45,9 +45,7 @@ class PrepareConfig(BaseModel):
 
     root: Path
     """Folder of the dataset, on storage that every node mounts."""
-    source: Annotated[
-        Literal["procedural", "mocap"], spelled("procedural", "mocap")
-    ] = "procedural"
+    source: Annotated[Literal["procedural", "mocap"], spelled("procedural", "mocap")] = "procedural"
     """The generator, or the files of `mocap.folder`."""
     mocap: MocapConfig = MocapConfig()
     """Which files of motion capture, where `source` says so."""
@@ -124,7 +122,11 @@ def plan_shards(config: PrepareConfig) -> list[ShardPlan]:
 
 
 def _spread(windows: list[Window], most: int) -> list[Window]:
-    """At most so many of them, evenly spread."""
+    """At most so many of them: the first of so many equal parts.
+
+    Not `motion.data.fitting.spread`, whose choice reaches from the first to the last: either is
+    part of what its data sets and encoders are, so neither can take the other's rounding.
+    """
     count = min(most, len(windows))
     return [windows[index * len(windows) // count] for index in range(count)]
 
@@ -140,14 +142,11 @@ def prepare(config: PrepareConfig) -> Path:
         RuntimeError: the disk is full or the root cannot be written.
     """
     root, identity = config.root.expanduser().absolute(), config.identity
-    found = _stored(root)
-    if found is not None:
-        require_same(found, identity, place=root, what="a data set", other="root")
+    is_claimed(root, identity, file=PLAN_FILE, what="a data set")
     if read_commit(root) is not None:
         return root
     shards = plan_shards(config)  # before the root is claimed: a file may have to be left out
-    if found is None:
-        _claim(root, identity)
+    claim(root, identity, file=PLAN_FILE, what="a data set")
     missing = [shard for shard in shards if not _is_complete(root, shard)]
     if missing:
         started = time.monotonic()
@@ -156,21 +155,6 @@ def prepare(config: PrepareConfig) -> Path:
         report("prepared", sum(shard.num_clips for shard in missing), started, files)
     write_dataset(root, [root / shard.file for shard in shards], config=identity)
     return root
-
-
-def _stored(root: Path) -> dict[str, Any] | None:
-    """Config of the dataset that was committed or begun in a root."""
-    commit = read_commit(root)
-    if commit is not None:
-        return commit["config"]
-    path = root / PLAN_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _claim(root: Path, identity: dict[str, Any]) -> None:
-    """Tie an unfinished root to one config, so that a restart never mixes two."""
-    with replacing(root / PLAN_FILE) as temporary:
-        temporary.write_text(json.dumps(identity, indent=2, sort_keys=True) + "\n")
 
 
 def _is_complete(root: Path, shard: ShardPlan) -> bool:
@@ -242,9 +226,7 @@ def describe(config: PrepareConfig) -> str:
     """
     shards = plan_shards(config)
     clip, root = config.clip, config.root.expanduser().absolute()
-    found = _stored(root)
-    if found is not None:
-        require_same(found, config.identity, place=root, what="a data set", other="root")
+    is_claimed(root, config.identity, file=PLAN_FILE, what="a data set")
     count: dict[str, int] = {"train": 0, "validation": 0, "test": 0}
     for shard in shards:
         count[shard.split] += shard.num_clips

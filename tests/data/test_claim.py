@@ -1,8 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from motion.data.claim import flatten, require_same
+from motion.data.claim import claim, flatten, is_claimed, require_same
 
 
 def test_flat_names_have_dots_and_empty_dicts_no_fields() -> None:
@@ -23,3 +24,25 @@ def test_only_the_fields_that_differ_are_listed_with_both_values() -> None:
 
 
 _WHERE = {"place": Path("/data"), "what": "a data set", "other": "root"}
+
+
+def test_a_root_belongs_to_the_config_that_began_or_committed_it(tmp_path: Path) -> None:
+    where = {"file": "prepare.json", "what": "a data set"}
+    root = tmp_path / "data"
+    assert not is_claimed(root, {"clips": 1}, **where)
+    assert not root.exists(), "asking claims nothing"
+    claim(root, {"clips": 1, "size": (2, 3)}, **where)
+    begun = root / "prepare.json"
+    assert begun.read_text() == '{\n  "clips": 1,\n  "size": [\n    2,\n    3\n  ]\n}\n'
+    before = begun.stat().st_mtime_ns
+    claim(root, {"clips": 1, "size": (2, 3)}, **where)
+    assert begun.stat().st_mtime_ns == before, "a claim is written once"
+    for call in (claim, is_claimed):
+        with pytest.raises(ValueError, match=r"a data set of another config:\n  clips: 1 there, 2"):
+            call(root, {"clips": 2, "size": (2, 3)}, **where)
+    (root / "dataset.json").write_text(json.dumps({"config": {"clips": 7}}))
+    begun.unlink()
+    assert is_claimed(root, {"clips": 7}, **where), "what is committed needs no file beside it"
+    with pytest.raises(ValueError, match=r"clips: 7 there, 1 now\nChoose another root"):
+        claim(root, {"clips": 1}, **where)
+    assert not begun.exists()
