@@ -1,6 +1,8 @@
 """The README and the docs say what is: commands exist, links lead somewhere."""
 
+import functools
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from motion import models
+from motion import cli, models
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -65,6 +67,25 @@ def test_command_line_verbs_answer(verb: str) -> None:
     command = [sys.executable, "-m", "motion.cli", verb, "--help"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("motion ")])
+def test_options_of_the_command_line_are_understood(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verb, *rest = shlex.split(line)[1:]
+    called: list[str] = []
+
+    @functools.wraps(cli.VERBS[verb])
+    def recorded(*_: object, **__: object) -> int:
+        called.append(verb)
+        return 0
+
+    monkeypatch.setattr(cli, "VERBS", {**cli.VERBS, verb: recorded})
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, *rest])
+    assert end.value.code == 0
+    assert called == [verb]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
