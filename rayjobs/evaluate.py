@@ -57,8 +57,14 @@ class Recipe(BaseModel):
     """Independent samplings; the protocol's number unless given."""
     min_frames: Annotated[int, Field(ge=1)] | None = None
     """Shortest clip in frames of the protocol; the protocol's unless given."""
+    multimodality: bool = True
+    """Many motions for a few prompts, where a published protocol has MultiModality."""
+    restricted: bool = False
+    """A published protocol on clips under a restrictive licence too, in marked rows."""
     native_video: bool = False
     """comovi-video without the vbench package: temporal flickering alone."""
+    seed: int = 0
+    """Of a published protocol's clips, captions, crops, noise and batches."""
     num_gpus: Annotated[float, Field(ge=0)] | None = None
     """GPUs of each task; None takes one where the cluster has one."""
     dry_run: bool = False
@@ -81,7 +87,10 @@ def main(recipe: Recipe) -> None:
         num_clips=recipe.num_clips,
         passes=recipe.passes,
         min_frames=recipe.min_frames,
+        multimodality=recipe.multimodality,
+        restricted=recipe.restricted,
         native_video=recipe.native_video,
+        seed=recipe.seed,
         num_gpus=recipe.num_gpus,
     )
     if recipe.dry_run:

@@ -11,10 +11,11 @@ from typing import Final
 import numpy as np
 
 from motion.batch import Batch
-from motion.data.collate import collate
+from motion.data.collate import chosen_captions, collate
 from motion.data.manifest import Manifest
-from motion.data.plan import ClipRef, MicroBatch, Plan, carries
+from motion.data.plan import ClipRef, MicroBatch, Plan, carries, noise_key
 from motion.data.reading import Reader
+from motion.data.storage import read_rows
 
 COLUMNS: Final = (
     "latent_rgb", "latent_map", "text_embedding", "text_mask", "smpl_rotvec", "smpl_translation",
@@ -99,6 +100,16 @@ class Clips:
             for shape in [tuple(group)]
             for start in range(0, len(shape), size)
         ]
+
+    def captions(self, chunk: Sequence[ClipRef], draw: int) -> list[str]:
+        """The caption that each clip of `batch(chunk, draw)` shows, in words."""
+        found: list[str] = []
+        for ref in chunk:
+            (row,) = read_rows(self.root / ref.file, ref.row_group, [ref.row], ["captions"])
+            key = noise_key(self.seed, draw, ref.clip_id)
+            (place,) = chosen_captions(key, len(row["captions"]), 1)
+            found.append(row["captions"][place])
+        return found
 
     def batch(self, chunk: Sequence[ClipRef], draw: int, columns: Sequence[str] = COLUMNS) -> Batch:
         """The clips of a chunk; `draw` decides which of its captions each of them shows.

@@ -17,7 +17,7 @@ from motion.data.manifest import Manifest
 from motion.evaluation import scores
 from motion.evaluation.clips import Clips
 from motion.evaluation.conditions import require_encoders
-from motion.evaluation.embedding import require_features, require_texts
+from motion.evaluation.embedding import reads_tokens_of, require_features, require_texts
 from motion.evaluation.output import Subject, log_table, write_table
 from motion.evaluation.protocols import Protocol, RootPath, protocol_named
 from motion.evaluation.published import published_rows
@@ -110,7 +110,7 @@ def _opened(config: ComparisonConfig) -> Opened:
     for pipeline in pipelines:
         require_encoders(pipeline, manifest)
     if evaluator is not None:
-        require_texts(evaluator, manifest)
+        require_texts(evaluator)
     return Opened(protocol, evaluator, subjects, manifest, _one_body(pipelines))
 
 
@@ -248,6 +248,8 @@ def _facts(config: ComparisonConfig, opened: Opened) -> dict[str, str]:
         facts["root path"] = config.root_path
     if evaluator is not None:
         facts["evaluator"] = f"{evaluator.hash[:16]}, statistics {evaluator.statistics_hash[:16]}"
+        if not reads_tokens_of(evaluator, opened.manifest):
+            facts["captions"] = "encoded anew by the evaluator's own text encoder"
     return facts
 
 

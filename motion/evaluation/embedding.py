@@ -20,6 +20,7 @@ from motion.metrics.evaluator import Evaluator
 from motion.models.evaluator.features import Features, keypoint_features
 from motion.sequence import Motion
 
+TOKENS = ("text_embedding", "text_mask")
 AT_ONCE = 128
 """Clips that are embedded together."""
 
@@ -66,20 +67,21 @@ def require_features(protocol: Protocol, evaluator: Evaluator) -> None:
         )
 
 
-def require_texts(evaluator: Evaluator, manifest: Manifest) -> None:
-    """Refuse a dataset whose caption tokens the evaluator cannot read.
+def require_texts(evaluator: Evaluator) -> None:
+    """Refuse an evaluator that cannot read captions, before anything is sampled.
 
     Raises:
-        ValueError: another text encoder made them, or the evaluator is a published one.
+        ValueError: a published evaluator without its vocabulary.
+        RuntimeError: the tagger of a published evaluator's words is not installed.
     """
-    found = manifest.encoders["text"]["hash"]
+    evaluator.encode_text(["a person walks"])
+
+
+def reads_tokens_of(evaluator: Evaluator, manifest: Manifest) -> bool:
+    """Whether the evaluator's text encoder made the dataset's tokens; otherwise it encodes the
+    captions itself."""
     own = evaluator.text_encoder
-    if own is None or own.hash != found:
-        reads = "word vectors with parts of speech" if own is None else f"encoder {own.hash[:16]}"
-        raise ValueError(
-            f"{manifest.root} holds captions of text encoder {found[:16]}, the evaluator reads "
-            f"{reads}: train an evaluator on this dataset, or encode the dataset for it"
-        )
+    return own is not None and own.hash == manifest.encoders["text"]["hash"]
 
 
 def columns_of(evaluator: Evaluator) -> tuple[str, ...]:
@@ -118,22 +120,28 @@ def gather(
     evaluator: Evaluator,
     draw: int,
     features_of: Callable[[Sequence[ClipRef], Batch], Features],
-) -> tuple[Rows, Float[Tensor, "n e"]]:
-    """Features of all clips, and the embeddings of the captions of a draw."""
-    parts: list[Features] = []
-    texts: list[Tensor] = []
+) -> Rows:
+    """Features of all clips."""
+    columns = columns_of(evaluator)
+    return Rows.joined(
+        [features_of(chunk, clips.batch(chunk, draw, columns)) for chunk in clips.chunks()]
+    )
+
+
+def caption_embeddings(clips: Clips, evaluator: Evaluator, draw: int) -> Float[Tensor, "n e"]:
+    """Embeddings of the captions that the clips show in a draw."""
+    stored = reads_tokens_of(evaluator, Manifest.load(clips.root))
+    found: list[Tensor] = []
     for chunk in clips.chunks():
-        batch = clips.batch(chunk, draw, columns_of(evaluator))
-        parts.append(features_of(chunk, batch))
-        texts.append(caption_embeddings(batch, evaluator))
-    return Rows.joined(parts), torch.cat(texts)
-
-
-def caption_embeddings(batch: Batch, evaluator: Evaluator) -> Float[Tensor, "b e"]:
-    """Embeddings of the captions that the clips of a batch show."""
-    if batch.text is None or batch.text_mask is None:
-        raise ValueError("the clips carry no text: this protocol compares motions with captions")
-    return evaluator.embed_text(batch.text[:, 0], batch.text_mask[:, 0])
+        if stored:
+            batch = clips.batch(chunk, draw, TOKENS)
+            if batch.text is None or batch.text_mask is None:
+                raise ValueError("the clips carry no text: this protocol compares it with motions")
+            tokens, mask = batch.text[:, 0], batch.text_mask[:, 0]
+        else:
+            tokens, mask = evaluator.encode_text(clips.captions(chunk, draw))
+        found.append(evaluator.embed_text(tokens, mask))
+    return torch.cat(found)
 
 
 def crops(

@@ -13,6 +13,7 @@ from motion.body.model import BodyModel
 from motion.evaluation.clips import Clips
 from motion.evaluation.embedding import (
     Rows,
+    caption_embeddings,
     crops,
     eligible,
     embedded,
@@ -108,7 +109,7 @@ class RealSide:
 def _text_to_motion(run: Run, requests: Sequence[Request]) -> Scored:
     evaluator, protocol = run.evaluator, run.protocol
     assert evaluator is not None
-    every, _ = gather(
+    every = gather(
         run.clips, evaluator, 0, lambda _, batch: real_features(batch, evaluator, run.body)
     )
     keep = eligible(every.lengths, protocol)
@@ -165,16 +166,13 @@ def _real_side(run: Run, clips: Clips, rows: Rows) -> RealSide:
     again: list[Tensor] = []
     lengths: list[np.ndarray] = []
     for draw in range(protocol.passes):
-        _, text = gather(
-            clips, evaluator, draw, lambda _, batch: real_features(batch, evaluator, run.body)
-        )
         generator = np.random.default_rng(np.random.SeedSequence((clips.seed, draw, 2)))
         start, length = crops(rows.lengths, protocol.crop_unit, generator)
         once.append(embedded(rows, start, length, evaluator))
         lengths.append(length)
         start, length = crops(rows.lengths, protocol.crop_unit, generator)
         again.append(embedded(rows, start, length, evaluator))
-        texts.append(text)
+        texts.append(caption_embeddings(clips, evaluator, draw))
     return RealSide(rows, torch.stack(texts), lengths, torch.stack(once), torch.stack(again))
 
 
@@ -184,7 +182,7 @@ def _made(
     """Embeddings of a draw's samples, cut to the lengths of the real clips."""
     evaluator = run.evaluator
     assert evaluator is not None
-    rows, _ = gather(
+    rows = gather(
         clips,
         evaluator,
         draw,

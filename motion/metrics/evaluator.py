@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ from jaxtyping import Bool, Float
 from safetensors.torch import load_file
 from torch import Tensor
 
-from motion.encoders import TextEncoder, load_text_encoder
+from motion.encoders import load_text_encoder
 from motion.encoders.storage import content_hash
+from motion.metrics.words import VOCABULARY, PublishedCaptions, PublishedWords
 from motion.models.evaluator.features import FeatureConfig, FeatureStatistics
 from motion.models.evaluator.system import EvaluatorConfig, EvaluatorTraining
 from motion.models.evaluator.t2m import T2MConfig
@@ -34,14 +35,33 @@ _WEIGHTS: Final = ("ema.safetensors", "model.safetensors")
 _AT_ONCE: Final = 64
 
 
+@runtime_checkable
+class CaptionEncoder(Protocol):
+    """What an evaluator needs of a text encoder (`motion.encoders.TextEncoder` is one)."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of contents."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Width of a token."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"]]:
+        """Token features and mask."""
+        ...
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Networks with their weights, the statistics of their features, and their text encoder."""
 
     module: EvaluatorTraining
-    text_encoder: TextEncoder | None
-    """What turns captions into tokens; None for published evaluators, whose tokens are GloVe
-    vectors with parts of speech (`motion.metrics.words`)."""
+    text_encoder: CaptionEncoder | None
+    """What turns captions into tokens; None for a published evaluator without its vocabulary,
+    which embeds motions, and texts whose tokens are given (`motion.metrics.words`)."""
 
     @property
     def config(self) -> EvaluatorConfig:
@@ -118,12 +138,14 @@ class Evaluator:
         """Tokens of captions by the evaluator's own text encoder.
 
         Raises:
-            ValueError: a published evaluator, which has none.
+            ValueError: a published evaluator without its vocabulary.
+            RuntimeError: a published evaluator, and the tagger of its words is not installed.
         """
         if self.text_encoder is None:
             raise ValueError(
-                "this evaluator reads GloVe vectors with parts of speech, not captions: make its "
-                "tokens with motion.metrics.words.PublishedWords"
+                "this published evaluator has no vocabulary of GloVe vectors: put "
+                f"{VOCABULARY}_data.npy and {VOCABULARY}_idx.pkl beside its {PUBLISHED}, or make "
+                "its tokens with motion.metrics.words.PublishedWords"
             )
         return self.text_encoder.encode(captions)
 
@@ -134,7 +156,8 @@ class Evaluator:
 
 def load_evaluator(path: Path | str, *, device: str = "cpu") -> Evaluator:
     """An evaluator: an export of `rayjobs/train_evaluator.py`, or a folder with the published
-    `finest.tar`, `mean.npy` and `std.npy` (the evaluator's own statistics).
+    `finest.tar`, `mean.npy` and `std.npy` (the evaluator's own statistics), and its vocabulary
+    `our_vab_data.npy` and `our_vab_idx.pkl` where captions are to be read.
 
     Raises:
         ValueError: the folder holds neither, or its contents do not fit together.
@@ -142,7 +165,11 @@ def load_evaluator(path: Path | str, *, device: str = "cpu") -> Evaluator:
     folder = Path(path).expanduser()
     if (folder / PUBLISHED).is_file():
         return load_published(
-            folder / PUBLISHED, mean=folder / "mean.npy", std=folder / "std.npy", device=device
+            folder / PUBLISHED,
+            mean=folder / "mean.npy",
+            std=folder / "std.npy",
+            words=folder if (folder / f"{VOCABULARY}_data.npy").is_file() else None,
+            device=device,
         )
     if not (folder / "config.json").is_file():
         raise ValueError(
@@ -167,6 +194,7 @@ def load_published(
     mean: Path,
     std: Path,
     part: str = "all",
+    words: Path | None = None,
     device: str = "cpu",
 ) -> Evaluator:
     """Text-to-motion's published evaluator, or another one of its shape (CrossDiff's halves).
@@ -176,6 +204,7 @@ def load_published(
         mean: the evaluator's own mean of the 263 features, .npy.
         std: its deviation. It is not that of the data set: a 25th of it on root and contacts.
         part: "all", or "upper" or "lower" for the evaluators of FID-U and FID-L.
+        words: folder of the published vocabulary; without it captions cannot be read.
         device: where it computes.
 
     Raises:
@@ -203,13 +232,15 @@ def load_published(
     features = FeatureConfig.model_validate(
         {"part": part, "compat": True, "statistics": statistics.model_dump()}
     )
-    return _evaluator(EvaluatorConfig(network=T2MConfig(), features=features), state, None, device)
+    captions = None if words is None else PublishedCaptions(PublishedWords.load(words))
+    config = EvaluatorConfig(network=T2MConfig(), features=features)
+    return _evaluator(config, state, captions, device)
 
 
 def _evaluator(
     config: EvaluatorConfig,
     state: dict[str, Tensor],
-    text_encoder: TextEncoder | None,
+    text_encoder: CaptionEncoder | None,
     device: str,
 ) -> Evaluator:
     if config.features.statistics is None:

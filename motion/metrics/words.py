@@ -1,14 +1,18 @@
 """Text tokens of the published text-to-motion evaluator: GloVe vectors with parts of speech.
 
-A caption comes as `word/POS` tokens, as HumanML3D's and KIT's text files hold them. Classes and
-word lists are part of the published weights (Guo et al. 2022): a listed word takes its list's class
-whatever its part of speech.
+A caption is `word/POS` tokens, as HumanML3D's and KIT's text files hold them; where only the
+sentence is known, a tagger makes them. Classes and word lists are part of the published weights
+(Guo et al. 2022): a listed word takes its list's class whatever its part of speech.
 """
 
-from collections.abc import Sequence
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,6 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from motion.body.unpickle import read_arrays
+from motion.encoders.storage import content_hash
 
 CLASSES: Final = (
     "VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV",
@@ -34,6 +39,10 @@ LISTED: Final = {
 """Words of each special class."""
 MAX_WORDS: Final = 20
 """Words that are read; the start and the end are tokens of their own."""
+VOCABULARY: Final = "our_vab"
+"""Begin of the names of the vocabulary's files."""
+TAGGER: Final = "en_core_web_sm"
+"""spaCy's model that the published tokens were made with."""
 _CLASS_OF: Final = {word: name for name, words in LISTED.items() for word in words.split()}
 
 
@@ -46,7 +55,7 @@ class PublishedWords:
     """Row of each word."""
 
     @staticmethod
-    def load(folder: Path | str, prefix: str = "our_vab") -> "PublishedWords":
+    def load(folder: Path | str, prefix: str = VOCABULARY) -> "PublishedWords":
         """Read `our_vab_data.npy` and `our_vab_idx.pkl`; the pickle may hold nothing but words and
         numbers.
 
@@ -98,3 +107,57 @@ class PublishedWords:
         one_hot[CLASSES.index(name if name in CLASSES else "OTHER")] = 1
         vector = self.vectors[self.rows[word if known else "unk"]]
         return torch.cat([torch.from_numpy(vector), one_hot])
+
+
+def spacy_tokens(caption: str) -> list[str]:
+    """`word/POS` tokens of a sentence as the published data's: words of letters alone, hyphens left
+    out, nouns and verbs as lemmas but for "left".
+
+    Raises:
+        RuntimeError: spaCy or its English model is not installed.
+    """
+    tokens = [token for token in _tagger()(caption.replace("-", "")) if token.text.isalpha()]
+    return [
+        f"{token.lemma_ if token.pos_ in ('NOUN', 'VERB') and token.text != 'left' else token.text}"
+        f"/{token.pos_}"
+        for token in tokens
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _tagger() -> Any:
+    missing = [n for n in ("spacy", TAGGER) if importlib.util.find_spec(n) is None]
+    if missing:
+        raise RuntimeError(
+            f"the published evaluator reads words with parts of speech, which {missing} finds: "
+            f"`pip install spacy`, then `python -m spacy download {TAGGER}`"
+        )
+    return importlib.import_module("spacy").load(TAGGER, disable=["parser", "ner"])
+
+
+@dataclass(frozen=True)
+class PublishedCaptions:
+    """Sentences to tokens of the published evaluator: its text encoder, so to speak."""
+
+    words: PublishedWords
+    tagger: Callable[[str], list[str]] = spacy_tokens
+    """Sentence to `word/POS` tokens."""
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the vocabulary and the tagger's name."""
+        description = {"tagger": TAGGER, "rows": self.words.rows}
+        return content_hash(description, {"vectors": torch.from_numpy(self.words.vectors)})
+
+    @property
+    def dim(self) -> int:
+        """Width of a token."""
+        return self.words.vectors.shape[1] + len(CLASSES)
+
+    def encode(self, texts: Sequence[str]) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"]]:
+        """Token features and mask.
+
+        Raises:
+            RuntimeError: the tagger is not installed.
+        """
+        return self.words.encode([self.tagger(text) for text in texts])

@@ -60,7 +60,12 @@ def with_statistics(training: TrainConfig) -> TrainConfig:
 
 
 def split_batches(
-    root: Path, split: str, columns: tuple[str, ...], *, most: int | None = None
+    root: Path,
+    split: str,
+    columns: tuple[str, ...],
+    *,
+    most: int | None = None,
+    flagged: bool = False,
 ) -> Iterator[Batch]:
     """Every clip of a split once, in order of clip ids within each bucket, and flagged ones not.
 
@@ -69,8 +74,10 @@ def split_batches(
         split: train, validation or test.
         columns: payload columns to read.
         most: only so many clips; all by default.
+        flagged: the clips whose licence restricts use, instead of all others.
     """
-    for refs in _chunks(Manifest.load(root).select(split), most):
+    rows = [row for row in Manifest.load(root).select(split) if row.flagged == flagged]
+    for refs in _chunks(rows[:most]):
         plan = Plan(refs, seed=0, micro_batch=len(refs), accumulation=1, world=1)
         keys = tuple(plan.noise_key(0, ref) for ref in refs)
         micro = MicroBatch(0, 0, tuple(refs), keys, {"clips": len(refs)}, 1)
@@ -78,10 +85,9 @@ def split_batches(
         yield Batch.from_columns(collate(clips))
 
 
-def _chunks(rows: list[ManifestRow], most: int | None) -> Iterator[list[ClipRef]]:
-    chosen = [row for row in rows if not row.flagged][:most]
-    for bucket in sorted({row.bucket for row in chosen}):
-        refs = [ClipRef.of(row) for row in chosen if row.bucket == bucket]
+def _chunks(rows: list[ManifestRow]) -> Iterator[list[ClipRef]]:
+    for bucket in sorted({row.bucket for row in rows}):
+        refs = [ClipRef.of(row) for row in rows if row.bucket == bucket]
         for first in range(0, len(refs), _AT_ONCE):
             yield refs[first : first + _AT_ONCE]
 
@@ -101,15 +107,22 @@ def captions_of(root: Path, split: str, clip_ids: list[str], seed: int) -> list[
 
 
 def embed_split(
-    evaluator: Evaluator, root: Path, split: str, *, seed: int = 0, most: int | None = None
+    evaluator: Evaluator,
+    root: Path,
+    split: str,
+    *,
+    seed: int = 0,
+    most: int | None = None,
+    flagged: bool = False,
 ) -> Embeddings:
-    """Clips of a split with a caption each, in an evaluator's space.
+    """Clips of a split with a caption each, in an evaluator's space; `flagged` as in
+    `split_batches`.
 
     Raises:
         ValueError: the data set has no such clips, or they lack what the evaluator sees.
     """
     columns = columns_of(evaluator.features)
-    batches = list(split_batches(root, split, columns, most=most))
+    batches = list(split_batches(root, split, columns, most=most, flagged=flagged))
     found = [evaluator.features.of_batch(batch) for batch in batches]
     clip_ids = [clip_id for batch in batches for clip_id in batch.clip_ids]
     return embed(evaluator, joined(found), captions_of(root, split, clip_ids, seed))

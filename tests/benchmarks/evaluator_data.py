@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from motion.data.procedural import SPLIT_SEED, ProceduralConfig, clip_row, gener
 from motion.data.procedural.row import motion_columns
 from motion.data.schema import encode_tensor, seal
 from motion.data.storage import write_shard
-from motion.encoders import WordVectors
+from motion.encoders import TextEncoder
 from motion.importers import read_motion
 from motion.importers.captions import Told, wordings
 from motion.importers.resample import contacts, facing_forward
@@ -33,6 +33,8 @@ class Window(NamedTuple):
     take: str
     text: str
     licence: str
+    flagged: bool
+    """Its licence restricts use."""
     motion: Motion
 
 
@@ -46,12 +48,14 @@ def generated_rows(counts: Mapping[str, int]) -> list[Row]:
     ]
 
 
-def takes(folder: Path) -> list[tuple[Told, Motion]]:
-    """Every captioned take of CMU in a folder, each once, at 20 frames per second."""
+def takes(folder: Path, *, flagged: bool = False) -> list[tuple[Told, Motion]]:
+    """Every captioned take in a folder, each once, at 20 frames per second: CMU's, or those whose
+    licence restricts use."""
     body = load_body("free")
     found: list[tuple[Told, Motion]] = []
-    for path, told in find_files(MocapConfig(folder=folder)):
-        if "cmu" in path.parent.name and path.suffix in (".bvh", ".amc"):
+    for path, told in find_files(MocapConfig(folder=folder, include_flagged=flagged)):
+        wanted = told.flagged if flagged else "cmu" in path.parent.name
+        if wanted and path.suffix in (".bvh", ".amc"):
             fps = 120.0 if path.suffix == ".amc" else None
             found.append((told, read_motion(path, body, fps=FPS, source_fps=fps).motion))
     return found
@@ -75,24 +79,24 @@ def windows(taken: Sequence[tuple[Told, Motion]], most: int) -> list[Window]:
         keep = sorted({round(i) for i in np.linspace(0, len(own) - 1, min(most, len(own)))})
         for first, length in (own[i] for i in keep):
             piece = facing_forward(cut(motion, first, length), body)
-            pieces.append(Window(told.clip, told.text, told.licence, piece))
+            pieces.append(Window(told.clip, told.text, told.licence, told.flagged, piece))
     return pieces
 
 
-def mocap_rows(pieces: Iterable[Window], split_of: Callable[[str], str]) -> list[Row]:
-    """Unsealed rows of windows, all in one bucket; a take's windows share a split."""
+def mocap_rows(pieces: Iterable[Window], splits: Sequence[str]) -> list[Row]:
+    """Unsealed rows of windows and the split of each, all in one bucket."""
     body = load_body("free")
     rows: list[Row] = []
-    for number, piece in enumerate(pieces):
+    for number, (piece, split) in enumerate(zip(pieces, splits, strict=True)):
         columns = motion_columns(piece.motion, contacts(piece.motion, body))
         columns["bucket"] = f"{int(LONGEST_S * FPS) + 1}x0x0"
         rows.append(
             {
                 "clip_id": f"{piece.take}-{number:05d}",
                 "source": "mocap",
-                "split": split_of(piece.take),
+                "split": split,
                 "licence": piece.licence,
-                "flagged": False,
+                "flagged": piece.flagged,
                 "captions": wordings(piece.text, 4),
                 "metadata": json.dumps({"take": piece.take}),
                 **columns,
@@ -101,7 +105,7 @@ def mocap_rows(pieces: Iterable[Window], split_of: Callable[[str], str]) -> list
     return rows
 
 
-def write(root: Path, rows: Iterable[Row], text: WordVectors) -> Manifest:
+def write(root: Path, rows: Iterable[Row], text: TextEncoder) -> Manifest:
     """A committed data set of these rows, their captions encoded."""
     text.save(root / "encoders" / "text")
     encoders = {"text": {"id": text.id, "hash": text.hash, "path": "encoders/text"}}

@@ -223,7 +223,7 @@ def test_published_checkpoints_load(tmp_path: Path, *, optimizer: bool) -> None:
     assert evaluator.embed_motion(features, mask).shape == (5, 512)
     tokens = torch.randn(2, 6, 315)
     assert evaluator.embed_text(tokens, torch.ones(2, 6, dtype=torch.bool)).shape == (2, 512)
-    with pytest.raises(ValueError, match="GloVe"):
+    with pytest.raises(ValueError, match="vocabulary of GloVe"):
         evaluator.encode_text(["a person walks"])
 
 
