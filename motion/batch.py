@@ -30,6 +30,11 @@ class Batch:
     translation: Float[Tensor, "b t 3"] | None = None
     betas: Float[Tensor, "b 10"] | None = None
     has_motion: Bool[Tensor, "b"] | None = None
+    has_path: Bool[Tensor, "b"] | None = None
+    """True where the motion lies in the world; elsewhere its root rotation is the camera's and the
+    translation says nothing (labels of a camera alone). None: wherever there is motion."""
+    keyframes: Bool[Tensor, "b t"] | None = None
+    """Frames whose pose is given to in-betweening."""
     body_id: str = ""
     contacts: Bool[Tensor, "b t 4"] | None = None
     """Left heel, left toe, right heel, right toe on the ground."""
@@ -49,7 +54,26 @@ class Batch:
     keypoints_confidence: Float[Tensor, "b t 17"] | None = None
     keypoints_size: Float[Tensor, "b 2"] | None = None
     """Width and height of the keypoint image in pixels."""
+    keypoints_intrinsics: Float[Tensor, "b 3 3"] | None = None
+    """Pinhole matrix of the keypoint image in pixels; its extrinsics are `T_camera_world`."""
     has_keypoints: Bool[Tensor, "b"] | None = None
+    boxes: Float[Tensor, "b t 3"] | None = None
+    """Square around the person in the keypoint image: center x, y and side in pixels; side 0 where
+    there is none. Where not given, it follows from the keypoints."""
+    camera_mask: Bool[Tensor, "b t"] | None = None
+    """Frames whose camera is known; all frames of a clip that has one unless given."""
+
+    # Features per frame.
+    image_features: Float[Tensor, "b t d_image"] | None = None
+    image_mask: Bool[Tensor, "b t"] | None = None
+    """Frames that have them; all frames of a clip that has any unless given. So below."""
+    has_image: Bool[Tensor, "b"] | None = None
+    music: Float[Tensor, "b t d_music"] | None = None
+    music_mask: Bool[Tensor, "b t"] | None = None
+    has_music: Bool[Tensor, "b"] | None = None
+    speech: Float[Tensor, "b t d_speech"] | None = None
+    speech_mask: Bool[Tensor, "b t"] | None = None
+    has_speech: Bool[Tensor, "b"] | None = None
 
     # Video, as pixels in [-1, 1] or as normalised latents of the autoencoder.
     rgb: Float[Tensor, "b 3 t h w"] | None = None
@@ -58,6 +82,11 @@ class Batch:
     latent_map: Float[Tensor, "b c tl hl wl"] | None = None
     has_rgb: Bool[Tensor, "b"] | None = None
     has_map: Bool[Tensor, "b"] | None = None
+
+    # Motion as codes of a tokenizer, which the system that reads them knows.
+    tokens: Int[Tensor, "b phases codes levels"] | None = None
+    """By first frame (0 to phases - 1), token and level; -1 where there is none."""
+    has_tokens: Bool[Tensor, "b"] | None = None
 
     # Stamped by the plan and the loop.
     noise_key: Int[Tensor, "b"]
@@ -69,8 +98,9 @@ class Batch:
     num_micro_batches: int = 1
     """World size x accumulation: micro-batches in the global batch this one belongs to."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Clips of the *global* batch that carry "clips" (all), "motion", "text", "camera",
-    "keypoints", "rgb", "map". Empty means: count in this batch alone."""
+    """Clips of the *global* batch that carry "clips" (all), "motion", "path", "text", "camera",
+    "keypoints", "rgb", "map", "image", "music", "speech", "tokens". Empty means: count in
+    this batch alone."""
     seed: int = 0
     """The run's seed: choices of modules derive from (seed, step)."""
     replaced: tuple[str, ...] = ()

@@ -1,11 +1,13 @@
 """Mean and standard deviation of features over a data set, in one pass."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -35,6 +37,30 @@ class Statistics:
         """Read what `save` wrote."""
         tensors = load_file(path)
         return Statistics(tensors["mean"], tensors["std"])
+
+
+class FeatureStatistics(BaseModel):
+    """Mean and deviation of the training clips' features, as numbers of a config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    mean: tuple[float, ...] = Field(repr=False)
+    """Per feature."""
+    std: tuple[float, ...] = Field(repr=False)
+    """Per feature; positive."""
+
+    @staticmethod
+    def of(statistics: Statistics) -> "FeatureStatistics":
+        """The statistics as numbers of a config."""
+        return FeatureStatistics(
+            mean=tuple(statistics.mean.tolist()), std=tuple(statistics.std.tolist())
+        )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the numbers in float32."""
+        numbers = torch.tensor([self.mean, self.std], dtype=torch.float32)
+        return hashlib.sha256(numbers.numpy().tobytes()).hexdigest()
 
 
 def fit_statistics(

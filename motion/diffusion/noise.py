@@ -32,6 +32,23 @@ def clip_normal(keys: Int[Tensor, "b"], use: str, shape: Sequence[int]) -> Float
     )
 
 
-def clip_uniform(keys: Int[Tensor, "b"], use: str) -> Float[Tensor, "b"]:
-    """One uniform number in [0, 1) per clip, on the CPU in float32."""
-    return torch.stack([torch.rand((), generator=generator_for(int(key), use)) for key in keys])
+def clip_uniform(
+    keys: Int[Tensor, "b"], use: str, shape: Sequence[int] = ()
+) -> Float[Tensor, "b ..."]:
+    """Uniform numbers in [0, 1) of `shape` per clip (one by default), on the CPU in float32."""
+    return torch.stack(
+        [torch.rand(tuple(shape), generator=generator_for(int(key), use)) for key in keys]
+    )
+
+
+def sample_normal(
+    count: int, shape: Sequence[int], generator: torch.Generator
+) -> Float[Tensor, "b ..."]:
+    """Standard normal noise of `shape` for `count` samples, on the generator's device.
+
+    Drawn sample by sample: the noise of one does not depend on how many follow it.
+    """
+    device = generator.device
+    return torch.stack(
+        [torch.randn(tuple(shape), generator=generator, device=device) for _ in range(count)]
+    )

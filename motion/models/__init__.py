@@ -4,13 +4,26 @@ from typing import Final
 
 from motion.models.comovi.config import CoMoViConfig
 from motion.models.evaluator.system import EvaluatorConfig
+from motion.models.genmo.config import GenmoConfig
+from motion.models.k2m.config import K2MConfig, TokenizerConfig
 from motion.models.videomae.system import VideoMAETrainingConfig
 
 SYSTEMS: Final[
-    dict[str, type[CoMoViConfig] | type[EvaluatorConfig] | type[VideoMAETrainingConfig]]
+    dict[
+        str,
+        type[CoMoViConfig]
+        | type[EvaluatorConfig]
+        | type[GenmoConfig]
+        | type[K2MConfig]
+        | type[TokenizerConfig]
+        | type[VideoMAETrainingConfig],
+    ]
 ] = {
     "comovi": CoMoViConfig,
     "evaluator": EvaluatorConfig,
+    "genmo": GenmoConfig,
+    "k2m": K2MConfig,
+    "k2m_tokenizer": TokenizerConfig,
     "videomae": VideoMAETrainingConfig,
 }
 

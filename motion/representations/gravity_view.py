@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from motion.representations.smoothing import gaussian_smooth
@@ -88,6 +88,7 @@ class GravityView:
         *,
         like: Motion,
         smooth: bool = False,
+        num_frames: Int[Tensor, "*b"] | None = None,
     ) -> Motion:
         """Motion in a world with y up, whose z axis is camera 0's heading; the path starts at 0.
 
@@ -99,24 +100,27 @@ class GravityView:
             R_camera_world: only the turn from each frame to the next enters.
             like: gives body and frame rate.
             smooth: filter the turns over time (Gaussian, 3 frames), for estimated features.
+            num_frames: real frames of padded clips, whose padding then does not blur into them.
         """
         parts = {name: features[..., where] for name, where in self.slices.items()}
         R_gravity_root = matrix_from_rotation6d(parts["root_gravity"])
         R_camera_root = matrix_from_rotation6d(parts["root_camera"])
-        turns = self._heading_steps(R_gravity_root @ R_camera_root.mT, R_camera_world)
-        if smooth:
+        turns = self.heading_steps(R_gravity_root @ R_camera_root.mT, R_camera_world)
+        if smooth and turns.shape[-1]:
+            if num_frames is not None:
+                place = torch.arange(turns.shape[-1], device=turns.device)
+                last = (num_frames[..., None] - 2).clamp(min=0)
+                turns = turns.gather(-1, torch.minimum(place, last).expand_as(turns))
             turns = gaussian_smooth(turns, sigma=3.0, radius=12)
-        heading = torch.cat([torch.zeros_like(turns[..., :1]), turns.cumsum(-1)], -1)
+        heading = torch.nn.functional.pad(turns.cumsum(-1), (1, 0))
         zero = torch.zeros_like(heading)
         R_first_gravity = matrix_from_rotvec(torch.stack([zero, heading, zero], -1))
-        R_world_root = R_first_gravity @ R_gravity_root
-        if self.gravity_axis == "down":
-            R_world_root = _flip(features) @ R_world_root
+        R_world_root = self.to_world_up(R_first_gravity @ R_gravity_root)
         step = (R_world_root @ parts["velocity"][..., None])[..., 0][..., :-1, :]
-        path = torch.cat([torch.zeros_like(step[..., :1, :]), step.cumsum(-2)], -2)
+        path = torch.nn.functional.pad(step.cumsum(-2), (0, 0, 1, 0))
         return replace(
             like,
-            R_parent_child=self._pose(parts["body"], R_world_root),
+            R_parent_child=self.pose(parts["body"], R_world_root),
             translation=path,
             betas=parts["betas"].mean(-2),
             frame="world",
@@ -127,7 +131,7 @@ class GravityView:
         R_camera_root = matrix_from_rotation6d(features[..., self.slices["root_camera"]])
         return replace(
             like,
-            R_parent_child=self._pose(features[..., self.slices["body"]], R_camera_root),
+            R_parent_child=self.pose(features[..., self.slices["body"]], R_camera_root),
             translation=None,
             betas=features[..., self.slices["betas"]].mean(-2),
             frame="camera",
@@ -144,7 +148,13 @@ class GravityView:
         x = torch.nn.functional.normalize(torch.where(plumb, level, x), dim=-1)
         return torch.stack([x, y, torch.linalg.cross(x, y)], -2)
 
-    def _heading_steps(
+    def to_world_up(self, R_gravity_root: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3 3"]:
+        """A root in a gravity-view frame, in the same frame with its y axis up."""
+        if self.gravity_axis == "up":
+            return R_gravity_root
+        return _flip(R_gravity_root) @ R_gravity_root
+
+    def heading_steps(
         self, R_gravity_camera: Float[Tensor, "*b t 3 3"], R_camera_world: Float[Tensor, "*b t 3 3"]
     ) -> Float[Tensor, "*b t_less_1"]:
         """Yaw about the frame's y axis from the gravity-view frame t to that of t + 1."""
@@ -156,9 +166,10 @@ class GravityView:
         )
         return yaw - 2 * math.pi * torch.round(yaw / (2 * math.pi))
 
-    def _pose(
+    def pose(
         self, body: Float[Tensor, "*b t 126"], root: Float[Tensor, "*b t 3 3"]
     ) -> Float[Tensor, "*b t 24 3 3"]:
+        """All 24 rotations from those of the body joints and the root's; hands are at rest."""
         joints = matrix_from_rotation6d(body.unflatten(-1, (NUM_BODY_JOINTS, 6)))
         hands = torch.eye(3, dtype=root.dtype, device=root.device)
         count = NUM_JOINTS - 1 - NUM_BODY_JOINTS

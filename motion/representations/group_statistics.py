@@ -49,3 +49,17 @@ def with_feature_bias(
 def with_least_deviation(statistics: Statistics, least: float) -> Statistics:
     """Deviations no smaller than `least`: 1 is GENMO's rule (it only centers), 0.05 a mild one."""
     return Statistics(statistics.mean.clone(), torch.clamp(statistics.std, min=least))
+
+
+def with_group_floor(
+    statistics: Statistics, groups: Iterable[slice], *, share: float
+) -> Statistics:
+    """Deviations no smaller than a share of the mean one of their group.
+
+    True deviations differ by orders of magnitude within a rotation: an entry that hardly moves,
+    divided by its own, would be mostly noise.
+    """
+    std = statistics.std.clone()
+    for group in groups:
+        std[group] = torch.clamp(std[group], min=share * float(statistics.std[group].mean()))
+    return Statistics(statistics.mean.clone(), std)

@@ -4,7 +4,6 @@ Training, evaluation and benchmarks all take them from here, so that an evaluato
 features of another making.
 """
 
-import hashlib
 from typing import Final, Literal, NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from motion.batch import Batch
 from motion.body import load_body
 from motion.body.model import BodyModel, motion_joints
-from motion.data.statistics import Statistics
+from motion.data.statistics import FeatureStatistics, Statistics
 from motion.metrics.halves import LOWER_DIMS, UPPER_DIMS
 from motion.representations.group_statistics import with_group_deviation
 from motion.representations.humanml import HumanML
@@ -31,7 +30,7 @@ KEYPOINT_SLICES: Final = {
 }
 """Features of 2D keypoints, 55 per frame."""
 _HIPS: Final = [COCO_17.index("left_hip"), COCO_17.index("right_hip")]
-_SEEN: Final = 0.3
+SEEN: Final = 0.3
 """Least confidence of a keypoint that counts for the height of the box."""
 
 
@@ -40,30 +39,6 @@ class Features(NamedTuple):
 
     values: Float[Tensor, "b t d"]
     mask: Bool[Tensor, "b t"]
-
-
-class FeatureStatistics(BaseModel):
-    """Mean and deviation of the training clips' features, part of an evaluator's identity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    mean: tuple[float, ...] = Field(repr=False)
-    """Per feature."""
-    std: tuple[float, ...] = Field(repr=False)
-    """Per feature; positive."""
-
-    @staticmethod
-    def of(statistics: Statistics) -> "FeatureStatistics":
-        """The statistics as numbers of a config."""
-        return FeatureStatistics(
-            mean=tuple(statistics.mean.tolist()), std=tuple(statistics.std.tolist())
-        )
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the numbers in float32."""
-        numbers = torch.tensor([self.mean, self.std], dtype=torch.float32)
-        return hashlib.sha256(numbers.numpy().tobytes()).hexdigest()
 
 
 class FeatureConfig(BaseModel):
@@ -273,7 +248,7 @@ def keypoint_features(
 
 def _box_height(xy: Float[Tensor, "b t 17 2"], trust: Float[Tensor, "b t 17"]) -> Tensor:
     """Height in pixels of the seen keypoints; at least one pixel."""
-    seen = trust >= _SEEN
+    seen = trust >= SEEN
     top = torch.where(seen, xy[..., 1], torch.inf).amin(-1)
     bottom = torch.where(seen, xy[..., 1], -torch.inf).amax(-1)
     return torch.where(seen.any(-1), bottom - top, 1.0).clamp(min=1.0)
