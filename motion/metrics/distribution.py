@@ -5,7 +5,7 @@ Embeddings are raw (not normalized), one row per clip.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -96,7 +96,8 @@ def _cross_trace(first: Gaussian, second: Gaussian) -> float:
     """Trace of the square root of the product of two covariances."""
     if first.conditioned and second.conditioned:
         # LAPACK's reduction of A B x = l x: U A U^T with B = U^T U, one triangle alone.
-        product, failed = lapack.dsygst(second.covariance.T, first.factor.T, itype=2)
+        reduce = cast(Any, lapack).dsygst  # made at import, so unknown to its stubs
+        product, failed = reduce(second.covariance.T, first.factor.T, itype=2)
         assert not failed, failed
         return float(np.sqrt(np.linalg.eigvalsh(product.T).clip(0)).sum())
     # Square roots of eigenvalues near zero lose half of the digits; singular values lose none.

@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -143,7 +142,7 @@ class PublishedCaptions:
     tagger: Callable[[str], list[str]] = spacy_tokens
     """Sentence to `word/POS` tokens."""
 
-    @cached_property
+    @property
     def hash(self) -> str:
         """SHA-256 of the vocabulary and the tagger's name."""
         description = {"tagger": TAGGER, "rows": self.words.rows}
