@@ -7,7 +7,6 @@ so that the defaults serve other cameras and frame rates.
 
 import math
 import time
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -20,8 +19,8 @@ from motion.body.fit_markers import NUM_POSE, Markers, Pose
 from motion.body.fit_solver import Problem, minimize
 from motion.body.fit_start import NUM_YAWS, best_path, start_from_joints, start_from_keypoints
 from motion.body.model import BodyModel
+from motion.body.placement import motion_in_world
 from motion.body.pose_prior import PosePrior
-from motion.camera import to_world
 from motion.rotations import geodesic_rad
 from motion.sequence import Motion
 from motion.skeleton import COCO_17, NUM_JOINTS
@@ -142,7 +141,7 @@ def fit_keypoints(
     pose, error = _follow_keypoints(body, target, weight, matrix, fps, config)
     motion = _motion(body, pose, fps, "camera", keypoints.shape[:-3])
     if T_camera_world is not None:
-        motion = _to_world(body, motion, T_camera_world.to(target))
+        motion = motion_in_world(body, motion, T_camera_world.to(target))
     return _fit(motion, error, "px", started)
 
 
@@ -243,15 +242,6 @@ def _motion(
         fps=fps,
         frame=frame,
     )
-
-
-def _to_world(body: BodyModel, motion: Motion, T_camera_world: Float[Tensor, "4 4"]) -> Motion:
-    """The same bodies in the world: the root turns about the pelvis, which moves."""
-    pelvis = body.rest_joints(motion.betas)[..., None, 0, :]
-    place = to_world(motion.require_translation() + pelvis, T_camera_world) - pelvis
-    R = motion.R_parent_child.clone()
-    R[..., 0, :, :] = T_camera_world[:3, :3].mT @ R[..., 0, :, :]
-    return replace(motion, R_parent_child=R, translation=place, frame="world")
 
 
 def _fit(

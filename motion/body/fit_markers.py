@@ -14,6 +14,7 @@ from torch import Tensor
 
 from motion.body.layout import NUM_BETAS
 from motion.body.model import BodyModel
+from motion.body.render import vertex_normals
 from motion.skeleton import NUM_JOINTS, SMPL_PARENTS
 
 NUM_POSE = 3 * NUM_JOINTS + 3
@@ -33,8 +34,22 @@ class Markers:
 
     def __init__(self, body: BodyModel, joints: Int[Tensor, "m"] | None) -> None:
         """`joints`: indices of the observed joints; None for the keypoints."""
-        self.body = body
         self._joints = joints
+        shapes, rest = self._measure(body)
+        if joints is not None:
+            self._share = torch.eye(NUM_JOINTS, dtype=rest.dtype, device=rest.device)[joints]
+            return
+        of_joint, of_vertex, skinning = body.keypoint_weights
+        vertices = _rest_vertices(body, shapes, body.keypoint_vertices)
+        self._share = of_joint + of_vertex @ skinning
+        offset = torch.einsum("mv,vj,svx->smjx", of_vertex, skinning, vertices)
+        offset -= (of_vertex @ skinning)[..., None] * rest[:, None]
+        self._offset = _by_shape(offset)
+
+    def _measure(self, body: BodyModel) -> tuple[Float[Tensor, "s 10"], Float[Tensor, "s 24 3"]]:
+        """Shapes (the mean and one more per beta) and their rest joints; sets the tree."""
+        self.body = body
+        self._offset: tuple[Tensor, Tensor] | None = None
         zero = torch.zeros(1, NUM_BETAS, dtype=body.rest_joints(torch.zeros(10)).dtype)
         shapes = torch.cat([zero, torch.eye(NUM_BETAS, dtype=zero.dtype)])
         shapes = shapes.to(body.contact_vertices.device)
@@ -46,17 +61,7 @@ class Markers:
         self._below = below
         """1 where the row's joint lies below (or is) the column's."""
         self._parents = torch.tensor([max(p, 0) for p in SMPL_PARENTS], device=rest.device)
-        if joints is not None:
-            self._share = torch.eye(NUM_JOINTS, dtype=rest.dtype, device=rest.device)[joints]
-            self._offset = None
-            return
-        of_joint, of_vertex, skinning = body.keypoint_weights
-        still = torch.eye(3).expand(len(shapes), 1, NUM_JOINTS, 3, 3).to(rest)
-        vertices = body.vertices(still, shapes, index=body.keypoint_vertices)[:, 0]
-        self._share = of_joint + of_vertex @ skinning
-        offset = torch.einsum("mv,vj,svx->smjx", of_vertex, skinning, vertices)
-        offset -= (of_vertex @ skinning)[..., None] * rest[:, None]
-        self._offset = offset[0], (offset[1:] - offset[:1]).permute(1, 2, 3, 0)
+        return shapes, rest
 
     def points(self, pose: Pose) -> Float[Tensor, "b t m 3"]:
         """Positions in metres, with the body's pose correctives."""
@@ -91,3 +96,48 @@ class Markers:
         turns = turns.flatten(-3, -2).mT
         identity = torch.eye(3, dtype=axes.dtype, device=axes.device).expand(*turns.shape[:-1], 3)
         return torch.cat([turns, identity], -1), by_betas
+
+
+class SurfacePins(Markers):
+    """Vertices, and after them as many points a little outside along their normals.
+
+    The two points of a vertex together say where the surface lies and where it faces.
+    """
+
+    def __init__(self, body: BodyModel, vertices: Int[Tensor, "v"], pin_m: float) -> None:
+        """`pin_m`: distance of the second points from the surface, metres."""
+        shapes, rest = self._measure(body)
+        self.vertices = vertices
+        places = _rest_vertices(body, shapes, vertices)
+        everywhere = torch.arange(body.num_vertices, device=rest.device)
+        mesh = _rest_vertices(body, shapes[:1], everywhere)
+        normals = vertex_normals(mesh.cpu().numpy(), body.faces.cpu().numpy())[0]
+        self._pins = pin_m * torch.from_numpy(normals).to(rest)[vertices]
+        self._skinning = body.skinning(vertices)
+        self._share = self._skinning.repeat(2, 1)
+        both = torch.cat([places, places + self._pins], 1)
+        self._offset = _by_shape(self._share[..., None] * (both[:, :, None] - rest[:, None]))
+
+    def points(self, pose: Pose) -> Float[Tensor, "b t m 3"]:
+        """Vertices and pins in metres, with the body's pose correctives."""
+        body, rest = self.body, self.body.rest_joints(pose.betas)
+        R, _ = body.kinematics(pose.R_parent_child, rest, pose.translation)
+        surface = body.vertices(
+            pose.R_parent_child, pose.betas, pose.translation, index=self.vertices
+        )
+        pins = torch.einsum("mj,btjxy,my->btmx", self._skinning, R, self._pins)
+        return torch.cat([surface, surface + pins], 2)
+
+
+def _rest_vertices(
+    body: BodyModel, shapes: Float[Tensor, "s 10"], index: Int[Tensor, "v"]
+) -> Float[Tensor, "s v 3"]:
+    still = torch.eye(3).expand(len(shapes), 1, NUM_JOINTS, 3, 3).to(shapes)
+    return body.vertices(still, shapes, index=index)[:, 0]
+
+
+def _by_shape(
+    offset: Float[Tensor, "s m 24 3"],
+) -> tuple[Float[Tensor, "m 24 3"], Float[Tensor, "m 24 3 10"]]:
+    """Of the mean shape, and how it changes with the betas."""
+    return offset[0], (offset[1:] - offset[:1]).permute(1, 2, 3, 0)

@@ -44,12 +44,20 @@ class Problem:
     """Residual, in standard deviations, from which an observation loses its influence."""
     smooth: Float[Tensor, "75"]
     """Inverse variance of each unknown's acceleration, per frame squared."""
+    shape_mean: Float[Tensor, "b 10"] | float = 0.0
+    """Betas that are expected."""
+    shape_precision: float = 1.0
+    """Their inverse variance."""
+    place: Float[Tensor, "b t 3"] | float = 0.0
+    """Translations that are expected, metres."""
+    place_precision: Float[Tensor, "b t 1"] | float = 0.0
+    """Their inverse variance, per square metre; 0 expects nothing."""
 
     @property
-    def shape_weight(self) -> int:
-        """The number of frames: what a rig or a detector gets wrong about the shape, it gets wrong
-        in every frame, so more frames are no more evidence."""
-        return self.target.shape[1]
+    def shape_weight(self) -> float:
+        """Times the number of frames: what a rig or a detector gets wrong about the shape, it gets
+        wrong in every frame, so more frames are no more evidence."""
+        return self.target.shape[1] * self.shape_precision
 
     def residual(self, points: Float[Tensor, "b t m 3"]) -> Float[Tensor, "b t m _"]:
         """In the observations' unit; NaN at or behind the camera."""
@@ -64,7 +72,9 @@ class Problem:
         data = torch.where(self.weight > 0, robust, 0.0).sum((1, 2))
         posed = self.prior.energy(pose.R_parent_child).sum(1)
         bend = (_accelerations(pose).square() * self.smooth).sum((1, 2))
-        return (data + posed + bend + self.shape_weight * pose.betas.square().sum(-1)) / 2
+        shaped = self.shape_weight * (pose.betas - self.shape_mean).square().sum(-1)
+        placed = (self.place_precision * (pose.translation - self.place).square()).sum((1, 2))
+        return (data + posed + bend + shaped + placed) / 2
 
 
 class _Equations(NamedTuple):
@@ -124,12 +134,15 @@ def _linearize(problem: Problem, pose: Pose) -> _Equations:
     J, K = (scale * by_pose).flatten(2, 3), (scale * by_betas).flatten(2, 3)
     r = (scale[..., 0] * residual).flatten(2, 3)[..., None]
     frames, slope = J.mT @ J, (J.mT @ r)[..., 0]
-    shape_slope = (K.mT @ r)[..., 0].sum(1) + problem.shape_weight * pose.betas
+    shape_slope = (K.mT @ r)[..., 0].sum(1)
+    shape_slope += problem.shape_weight * (pose.betas - problem.shape_mean)
     gradient, curvature = problem.prior.linearize(pose.R_parent_child)
     blocks = frames[..., 3:-3, 3:-3].unflatten(-1, (-1, 3)).unflatten(-3, (-1, 3))
     blocks.diagonal(dim1=-4, dim2=-2).add_(curvature.permute(0, 1, 3, 4, 2))
     slope[..., 3:-3] += gradient.flatten(-2)
     slope += problem.smooth * _bend_transposed(_accelerations(pose), slope)
+    frames.diagonal(dim1=-2, dim2=-1)[..., -3:] += problem.place_precision
+    slope[..., -3:] += problem.place_precision * (pose.translation - problem.place)
     shape = (K.mT @ K).sum(1)
     shape.diagonal(dim1=-2, dim2=-1).add_(problem.shape_weight)
     return _Equations(frames, J.mT @ K, shape, slope, shape_slope)

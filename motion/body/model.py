@@ -90,6 +90,11 @@ class BodyModel(nn.Module):
     def num_vertices(self) -> int:
         return self._template.shape[0]
 
+    @property
+    def has_pose_correctives(self) -> bool:
+        """Do vertices follow the pose itself, not only the joints' transforms?"""
+        return self._pose_dirs is not None
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "BodyModel":
         """Moves and casts to float64, but never below float32: bfloat16 is 4 mm at 1 m."""
 
@@ -156,8 +161,12 @@ class BodyModel(nn.Module):
     ) -> tuple[Float[Tensor, "17 24"], Float[Tensor, "17 k"], Float[Tensor, "k 24"]]:
         """Shares of the joints and of `keypoint_vertices` in the keypoints, and the skinning
         weights of these vertices."""
-        skinning = self._weights[self.keypoint_vertices]
+        skinning = self.skinning(self.keypoint_vertices)
         return self._keypoint_of_joint, self._keypoint_of_vertex, skinning
+
+    def skinning(self, index: Int[Tensor, "n"]) -> Float[Tensor, "n 24"]:
+        """Skinning weights of some vertices; rows sum to 1."""
+        return self._weights[index]
 
     def kinematics(
         self,

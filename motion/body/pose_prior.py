@@ -49,8 +49,8 @@ class PosePrior(NamedTuple):
 
     low: Float[Tensor, "23 3"]
     high: Float[Tensor, "23 3"]
-    mean: Float[Tensor, "23 3"]
-    std: Float[Tensor, "23 3"]
+    mean: Float[Tensor, "*frames 23 3"]
+    std: Float[Tensor, "*frames 23 3"]
 
     @classmethod
     def anatomical(cls) -> "PosePrior":
@@ -70,6 +70,13 @@ class PosePrior(NamedTuple):
     def to(self, like: Tensor) -> "PosePrior":
         """The same prior in the dtype and on the device of a tensor."""
         return PosePrior(*(value.to(like) for value in self))
+
+    def around(
+        self, R_parent_child: Float[Tensor, "*frames 24 3 3"], std: Float[Tensor, "*frames 23 3"]
+    ) -> "PosePrior":
+        """The same limits around given poses instead of the relaxed one."""
+        mean = rotvec_from_matrix(R_parent_child[..., 1:, :, :])
+        return self._replace(mean=mean, std=std.to(mean))
 
     def relaxed(self) -> Float[Tensor, "24 3 3"]:
         """The mean pose, with an upright root."""

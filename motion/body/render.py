@@ -12,7 +12,7 @@ Both pictures of a clip may share one `Raster`.
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int16, Int32, UInt8
@@ -63,7 +63,7 @@ def render_motion_map(
     height: int,
     width: int,
     *,
-    mode: MapMode = "flat",
+    mode: Literal["flat", "lit"] = "flat",
     raster: Raster | None = None,
     out: UInt8[np.ndarray, "t h w 3"] | None = None,
     threads: int = 1,

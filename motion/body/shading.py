@@ -19,7 +19,8 @@ from motion.body.raster import (
 )
 from motion.skeleton import PART_NAMES
 
-MapMode = Literal["flat", "lit"]
+MapMode = Literal["flat", "lit", "normals", "parts", "skeleton"]
+"""What a motion map shows; the last three are drawn by `motion.body.map_variants`."""
 
 LIGHT_M = (0.0, 1.0, 0.0)
 """Point light of the lit map in the camera frame: 1 m *below* the camera, as in the released

@@ -1,9 +1,10 @@
 """What the generator makes, and which seeds belong to which split."""
 
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from motion.body.shading import MapMode
 from motion.data.procedural.families import FAMILIES, HELD_OUT
 
 GENERATOR_VERSION: Final = "2"
@@ -29,8 +30,9 @@ class ProceduralConfig(BaseModel):
     """Video height in pixels; even."""
     width: int = Field(default=128, ge=16)
     """Video width in pixels; even."""
-    map_mode: Literal["flat", "lit"] = "flat"
-    """Motion map as pure part and normal codes, or lit like the published renderings."""
+    map_mode: MapMode = "flat"
+    """Motion map as pure part and normal codes, or lit like the published renderings. For
+    ablations its normals or parts alone, or a skeleton of 2D keypoints in its place."""
     render: bool = Field(default=True, exclude_if=bool)
     """Film the clip. Without, it has no camera, keypoints or videos and is some 14 times as fast
     to make: for what is trained on motion alone. Not named in the identity of a data set that was

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from motion.body.map_variants import draw_motion
 from motion.body.model import BodyModel
-from motion.body.render import Raster, rasterize, render_motion_map, render_person
+from motion.body.render import Raster, rasterize, render_person
 from motion.camera import to_camera
 from motion.data.procedural.appearance import Appearance, render_room
 from motion.data.procedural.appearance import vertex_colors as color_vertices
@@ -70,7 +71,7 @@ def film(
         view=view,
         depth=raster.depth,
         rgb=_render_rgb(config, body, motion, look, seen, view) if config.pixels else None,
-        motion_map=_render_map(config, body, seen, view, raster) if config.pixels else None,
+        motion_map=_render_map(config, body, motion, seen, view, raster) if config.pixels else None,
     )
 
 
@@ -115,17 +116,19 @@ def _render_rgb(
 def _render_map(
     config: ProceduralConfig,
     body: BodyModel,
+    motion: Motion,
     vertices: Float[Tensor, "t v 3"],
     view: View,
     raster: Raster,
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    return render_motion_map(
-        vertices.numpy(),
-        body.faces.numpy(),
-        body.part_of_vertex.numpy(),
-        view.intrinsics.numpy(),
+    return draw_motion(
+        body,
+        motion,
+        view.T_camera_world,
+        view.intrinsics,
         config.height,
         config.width,
         mode=config.map_mode,
+        vertices=vertices,
         raster=raster,
     )
