@@ -9,6 +9,8 @@
 | betas | (10,) | shape, in the space of `body_id` |
 | mocap_frame_rate, gender, surface_model_type | () | frames per second, "neutral", "smpl" |
 | body_id, motion_provenance | () | this library's: the betas' body, and JSON of the origin |
+| camera_intrinsics, camera_size | (3, 3), (2,) | of the video, if there is one: px; rows, columns |
+| T_camera_world | (4, 4) | of that camera (OpenCV axes), from this file's z-up world, metres |
 
 Everything loads without pickle.
 """
@@ -26,6 +28,7 @@ from motion.body.model import BodyModel
 from motion.export.provenance import KEY, Provenance
 from motion.rotations import matrix_from_rotvec, rotvec_from_matrix
 from motion.sequence import Motion
+from motion.view.render_motion import Camera
 
 R_ZUP_YUP: Final = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 """Our world (y up, +z forward) in AMASS's (z up): the person faces -y there."""
@@ -34,9 +37,15 @@ _SHAPES: Final = {"trans": 3, "root_orient": 3, "pose_body": 63, "smpl_hands": 6
 
 
 def write_amass(
-    path: Path, motion: Motion, body: BodyModel, provenance: Provenance | None = None
+    path: Path,
+    motion: Motion,
+    body: BodyModel,
+    provenance: Provenance | None = None,
+    *,
+    camera: Camera | None = None,
 ) -> Path:
-    """Write one motion (t, 24, 3, 3) in the world frame, with its trajectory.
+    """Write one motion (t, 24, 3, 3) in the world frame, with its trajectory and, where a static
+    camera filmed it, that camera.
 
     Raises:
         ValueError: a batch of motions, a camera-frame motion, one without translation, betas of
@@ -71,6 +80,12 @@ def write_amass(
         "surface_model_type": np.array("smpl"),
         "body_id": np.array(motion.body_id),
     }
+    if camera is not None:
+        arrays |= {
+            "camera_intrinsics": _array(camera.intrinsics),
+            "camera_size": np.array([camera.height, camera.width]),
+            "T_camera_world": _array(camera.T_camera_world @ _zup_from_yup().mT),
+        }
     if provenance is not None:
         arrays[KEY] = np.array(provenance.model_dump_json())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +127,42 @@ def read_amass(path: Path, body: BodyModel) -> Motion:
         body_id=body_id,
         fps=float(values["mocap_frame_rate"]),
     )
+
+
+_CAMERA: Final = {"camera_intrinsics": (3, 3), "camera_size": (2,), "T_camera_world": (4, 4)}
+
+
+def read_camera(path: Path) -> Camera | None:
+    """The camera that `write_amass` wrote, in the y-up world; None where the file names none.
+
+    Raises:
+        ValueError: some of its keys are missing or have another shape.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        values = {name: archive[name] for name in _CAMERA if name in archive.files}
+    if not values:
+        return None
+    for name, shape in _CAMERA.items():
+        found = values[name].shape if name in values else None
+        if found != shape:
+            raise ValueError(
+                f"{path}: {name} has shape {found}, expected {shape}: a camera is "
+                f"{', '.join(_CAMERA)}"
+            )
+    height, width = (int(side) for side in values["camera_size"])
+    return Camera(
+        T_camera_world=torch.from_numpy(values["T_camera_world"]).float() @ _zup_from_yup(),
+        intrinsics=torch.from_numpy(values["camera_intrinsics"]).float(),
+        height=height,
+        width=width,
+    )
+
+
+def _zup_from_yup() -> Float[Tensor, "4 4"]:
+    """Takes a point of our world to AMASS's."""
+    matrix = torch.eye(4)
+    matrix[:3, :3] = R_ZUP_YUP
+    return matrix
 
 
 def _rest_pelvis(body: BodyModel, body_id: str, betas: Float[Tensor, "10"]) -> Float[Tensor, "3"]:
