@@ -71,11 +71,7 @@ def render(table: AblationTable, results: Results) -> str:
     lines += ["| preset | " + " | ".join(table.metrics.values()) + " |"]
     lines += ["|---" * (len(table.metrics) + 1) + "|"]
     for preset, cells in results.items():
-        means = [
-            seed_interval([cells[seed][metric] for seed in sorted(cells)])
-            for metric in table.metrics
-        ]
-        shown = [f"{m.mean:.4g} ± {(m.high - m.low) / 2:.2g}" for m in means]
+        shown = [_shown(cells, metric) for metric in table.metrics]
         lines.append(f"| {preset} | " + " | ".join(shown) + " |")
     lines += ["", "| the paper's claim | metric | paired gain | 95 % interval | seeds | verdict |"]
     lines += ["|---|---|---|---|---|---|"]
@@ -89,11 +85,21 @@ def render(table: AblationTable, results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _shown(cells: Mapping[int, Mapping[str, float]], metric: str) -> str:
+    """Mean and half interval, or a dash where no cell of the preset has the metric."""
+    if not any(metric in values for values in cells.values()):
+        return "-"
+    mean, low, high, _ = seed_interval([cells[seed][metric] for seed in sorted(cells)])
+    return f"{mean:.4g} ± {(high - low) / 2:.2g}"
+
+
 def flat_metrics(table: AblationTable, results: Results) -> dict[str, float]:
     """Means per preset and gains per claim under names for MLflow."""
     flat: dict[str, float] = {}
     for preset, cells in results.items():
         for metric in table.metrics:
+            if not any(metric in values for values in cells.values()):
+                continue
             flat[f"{preset}/{metric}"] = seed_interval([c[metric] for c in cells.values()]).mean
     for found in outcomes(table, results):
         claim, gain = found.claim, found.gain
