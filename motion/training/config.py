@@ -95,7 +95,8 @@ class InitConfig(_Frozen):
     weights: Literal["model", "ema"] = "model"
     """Raw weights, or their moving average."""
     allow_missing: tuple[str, ...] = ()
-    """Prefixes of parameter names that the export may lack (modules that this stage adds)."""
+    """Parameter names that the export may lack (modules that this stage adds): prefixes, or
+    patterns with a star, e.g. `*.lora_*`."""
 
 
 class ValidateConfig(_Frozen):

@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -179,16 +180,16 @@ def count_parameters(config: TrainConfig) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, trainable in sizes if trainable)
 
 
-def build_sharded(config: TrainConfig, reference: nn.Module | None) -> nn.Module:
-    """The Trainable built under zero.Init, with the values of rank 0's whole `reference`.
+def build_sharded(config: TrainConfig, read: Callable[[str], Tensor] | None) -> nn.Module:
+    """The Trainable built under zero.Init, with values that rank 0 reads one by one.
 
     zero.Init shards a layer when its constructor returns, so an initialisation that an outer
-    module then applies is lost without a word. Copying the whole module's values, parameter by
-    parameter, gives the weights of the plain build; only rank 0 ever holds all of them.
+    module then applies is lost without a word. Taking every value from outside, parameter by
+    parameter, gives the weights of the plain build.
 
     Args:
         config: a training at ZeRO stage 3.
-        reference: the module of `build_module` on rank 0, None elsewhere.
+        read: on rank 0 the value by name in the state dict, None elsewhere.
     """
     deepspeed = import_deepspeed()
     zero = deepspeed.zero
@@ -196,9 +197,10 @@ def build_sharded(config: TrainConfig, reference: nn.Module | None) -> nn.Module
     torch.manual_seed(config.seed)
     with zero.Init(config_dict_or_path=deepspeed_config(config)):
         module = config.build_system()
-    values = dict(reference.named_parameters()) if reference is not None else {}
-    for name, parameter in module.named_parameters():
+    for name, parameter in module.state_dict(keep_vars=True).items():
+        if not isinstance(parameter, nn.Parameter):
+            continue
         with zero.GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
-            if reference is not None:
-                parameter.copy_(values[name])
+            if read is not None:
+                parameter.copy_(read(name))
     return module

@@ -9,20 +9,22 @@
 An export appears under its name whole or not at all.
 """
 
+import fnmatch
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from motion.exported import CONFIG_FILE
 from motion.training.config import InitConfig, TrainConfig
+from motion.weights import TensorFiles, compare, listing
 
 FORMAT = 1
 _ENCODER_KINDS = ("text", "rgb", "map")
@@ -203,24 +205,13 @@ def check_initial(init: InitConfig, state: Mapping[str, Tensor]) -> Path:
     path = init.export / f"{init.weights}.safetensors"
     if not path.is_file():
         raise ValueError(f"{init.export} has no {path.name}; choose weights='model'")
-    with safe_open(path, framework="pt") as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     wanted = {name: tuple(value.shape) for name, value in state.items()}
-    absent = wanted.keys() - found.keys()
-    missing = sorted(n for n in absent if not n.startswith(init.allow_missing or ("\0",)))
-    unexpected = sorted(found.keys() - wanted.keys())
-    other = [
-        f"{name}: {found[name]} there, {wanted[name]} in the system"
-        for name in sorted(found.keys() & wanted.keys())
-        if found[name] != wanted[name]
-    ]
-    if missing or unexpected or other:
-        raise ValueError(
-            f"{path} does not fit the system:"
-            + _listing("missing (add a prefix to init_from.allow_missing to permit)", missing)
-            + _listing("unexpected", unexpected)
-            + _listing("of another shape", other)
-        )
+    difference = compare(TensorFiles([path]).shapes, wanted)
+    missing = tuple(n for n in difference.missing if not _allowed(n, init.allow_missing))
+    difference = replace(difference, missing=missing)
+    if difference:
+        how = "add a prefix to init_from.allow_missing to permit"
+        raise ValueError(f"{path} does not fit the system:" + difference.report(how))
     return path
 
 
@@ -243,7 +234,7 @@ def check_encoders(init: InitConfig, encoders: Mapping[str, Any]) -> None:
     if other:
         raise ValueError(
             f"{init.export} was trained with other encoders than the data:"
-            + _listing("of another content hash", other)
+            + listing("of another content hash", other)
             + "\nTrain on data that these encoders encoded, or start from an export that was "
             "trained on this data"
         )
@@ -254,8 +245,9 @@ def load_initial(init: InitConfig, state: Mapping[str, Tensor]) -> dict[str, Ten
     return load_file(check_initial(init, state))
 
 
-def _listing(title: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    more = f"\n    ... and {len(names) - 10} more" if len(names) > 10 else ""
-    return f"\n  {len(names)} {title}:" + "".join(f"\n    {name}" for name in names[:10]) + more
+def _allowed(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name may be missing: by a prefix of it, or a pattern with *."""
+    return any(
+        fnmatch.fnmatchcase(name, pattern) if "*" in pattern else name.startswith(pattern)
+        for pattern in patterns
+    )

@@ -33,6 +33,7 @@ from motion.training.shards import MovingAverage, fragments, full_state
 from motion.training.step import NonFiniteLossError, StepResult, run_step
 from motion.training.tracking import Tracker
 from motion.training.validation import on_the_way
+from motion.weights import TensorFiles
 
 OpenBatches = Callable[[TrainConfig, int, int], Iterator[Batch]]
 """(config, rank, start step) -> that rank's micro-batches from the step to the last."""
@@ -143,14 +144,42 @@ def _finish(
 
 def _initial_module(config: TrainConfig, *, resumed: bool) -> nn.Module:
     """The module before the engine: seeded, or from `init_from`; sharded at once where large."""
-    sharded = config.zero_stage == 3 and count_parameters(config)[0] >= LARGE_PARAMETERS
-    if sharded and dist.get_rank() != 0:
-        return build_sharded(config, None)
+    if config.zero_stage == 3 and count_parameters(config)[0] >= LARGE_PARAMETERS:
+        first = dist.get_rank() == 0
+        return build_sharded(config, _initial_values(config, resumed=resumed) if first else None)
     module = build_module(config)
-    if config.init_from is not None and not resumed:
+    if _starts_elsewhere(config, module, resumed=resumed):
+        assert config.init_from is not None
         weights = export.load_initial(config.init_from, module.state_dict())
         module.load_state_dict(weights, strict=False)
-    return build_sharded(config, module) if sharded else module
+    return module
+
+
+def _starts_elsewhere(config: TrainConfig, module: nn.Module, *, resumed: bool) -> bool:
+    """Whether weights come from `init_from`. A checkpoint brings the trained ones alone: frozen
+    ones are read again when a run is continued."""
+    frozen = any(not parameter.requires_grad for parameter in module.parameters())
+    return config.init_from is not None and (frozen or not resumed)
+
+
+def _initial_values(config: TrainConfig, *, resumed: bool) -> Callable[[str], torch.Tensor]:
+    """Initial values of a large module by name, on one rank.
+
+    Where an export gives them all, each is read when it is asked for, and the module is never
+    built whole.
+    """
+    with torch.device("meta"):
+        module = config.build_system()
+    if _starts_elsewhere(config, module, resumed=resumed):
+        assert config.init_from is not None
+        state = module.state_dict()
+        files = TensorFiles([export.check_initial(config.init_from, state)])
+        if state.keys() <= files.specs.keys():
+            return files.read
+        whole = build_module(config)
+        whole.load_state_dict(export.load_initial(config.init_from, state), strict=False)
+        return whole.state_dict().__getitem__
+    return build_module(config).state_dict().__getitem__
 
 
 def _position(folder: Path | None, job: Job) -> int:

@@ -124,6 +124,18 @@ def test_wan_encodes_the_normalised_mode_and_inverts_it(tmp_path: Path) -> None:
     assert decoded.shape == video.shape
 
 
+def test_one_frame_is_encoded_as_the_first_latent_of_its_clip(tmp_path: Path) -> None:
+    """So a condition needs no encoding of its own: it is the clip's first latent frame."""
+    write_vae(tmp_path, 2)
+    encoder = WanAutoencoder(WanAutoencoderConfig(source=str(tmp_path)))
+    video = torch.rand(1, 3, 9, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    first, clip = encoder.encode(video[:, :, :1]), encoder.encode(video)
+    assert first.shape[2] == 1
+    # one rounding: a convolution over more frames may add up in another order
+    torch.testing.assert_close(first, clip[:, :, :1], atol=1e-6, rtol=0)
+    assert (clip[:, :, 1:2] - first).abs().max() > 1e-3
+
+
 def test_wan_refuses_other_weights_and_sizes(tmp_path: Path) -> None:
     write_vae(tmp_path, 0)
     encoder = WanAutoencoder(WanAutoencoderConfig(source=str(tmp_path)))

@@ -34,6 +34,13 @@ def test_low_rank_video_is_reconstructed_exactly() -> None:
     torch.testing.assert_close(encoder.decode(latent), held_out, atol=1e-4, rtol=0)
 
 
+def test_one_frame_is_encoded_as_the_first_latent_of_its_clip() -> None:
+    encoder, video = PatchAutoencoder.fit([clips(5)], SMALL), clips(5, seed=2)
+    first, clip = encoder.encode(video[:, :, :1]), encoder.encode(video)
+    assert first.shape[2] == 1
+    torch.testing.assert_close(first, clip[:, :, :1], atol=1e-6, rtol=0)
+
+
 def test_error_is_the_discarded_variance() -> None:
     """Eckart-Young: the squared error equals the sum of the eigenvalues left out."""
     video = clips(30, count=20, noise=0.3)

@@ -1,18 +1,18 @@
 """The dual-branch network against diffusers' Wan, and the SMPL predictor."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from safetensors.torch import save_file
 from torch import Tensor
 
 from motion.models.comovi.config import CoMoViConfig, LossWeights
 from motion.models.comovi.network import DualBranch
 from motion.models.comovi.smpl_predictor import Positions, SMPLPredictor
-from motion.models.comovi.wan import copy_wan, dual_from_wan, load_wan
+from motion.models.comovi.weights.load import build_pretrained, open_pretrained
 
 MODES = ("none", "single_m2v", "single_v2m", "dual")
 
@@ -74,28 +74,16 @@ def network(**changes: Any) -> DualBranch:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_zero_bridges_equal_two_wan_transformers(mode: str) -> None:
+def test_zero_bridges_equal_two_wan_transformers(mode: str, tmp_path: Path) -> None:
     reference, x = wan(), inputs()
-    model = network(interaction=mode)
-    copy_wan(model, reference.state_dict())
+    reference.save_pretrained(tmp_path)
+    model = build_pretrained(open_pretrained(tmp_path, small(interaction=mode))).eval()
     per_token = x["time"][:, None].expand(2, 18) * 1000 * (torch.arange(18) >= 6)
     with torch.no_grad():
         out = model(**x)
         for ours, stream in ((out.rgb, "x_rgb"), (out.map, "x_map")):
             theirs = reference(x[stream], per_token, x["text"], return_dict=False)[0]
-            torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
-
-
-def test_wan_names_map_one_to_one_and_back() -> None:
-    state = wan().state_dict()
-    dual = dual_from_wan(state)
-    shared = {n.replace("embedders.", "condition_embedder.") for n in dual if "embedders." in n}
-    for branch in ("rgb.", "motion."):
-        own = {n.removeprefix(branch).removeprefix("head.") for n in dual if n.startswith(branch)}
-        assert own | shared == set(state)
-    model = network()
-    parameters = {n for n in model.state_dict() if not n.startswith(("bridges", "fusion", "smpl"))}
-    assert parameters == set(dual)
+            assert (ours - theirs).abs().max() == 0.0
 
 
 def test_modules_run_in_one_order_whatever_layers_are_supervised() -> None:
@@ -127,29 +115,12 @@ def test_fusion_of_every_layer_gets_a_gradient_even_if_zero() -> None:
     assert all(not gradients[j].any() for j in (0, 2))
 
 
-def test_interleaved_motion_blocks_copy_every_other_wan_block() -> None:
-    state = wan().state_dict()
-    model = network(interleave=2)
-    copy_wan(model, state)
-    table = model.motion.blocks[1].scale_shift_table
-    torch.testing.assert_close(table, state["blocks.2.scale_shift_table"])
-
-
-def test_wrong_wan_weights_are_refused(tmp_path) -> None:
-    state = wan().state_dict()
-    state.pop("blocks.3.attn1.to_q.weight")
-    with pytest.raises(ValueError, match=r"missing \['motion.blocks.3.attn1.to_q.weight'"):
-        copy_wan(network(), state)
-    with pytest.raises(ValueError, match="safetensors"):
-        load_wan(network(), tmp_path)
-
-
-def test_a_wan_folder_is_read(tmp_path) -> None:
-    state = wan().state_dict()
-    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "model.safetensors")
-    built = network()
-    load_wan(built, tmp_path)
-    torch.testing.assert_close(built.rgb.patch_embedding.weight, state["patch_embedding.weight"])
+def test_interleaved_motion_blocks_copy_every_other_wan_block(tmp_path: Path) -> None:
+    reference = wan()
+    reference.save_pretrained(tmp_path)
+    model = build_pretrained(open_pretrained(tmp_path, small(interleave=2)))
+    table = reference.state_dict()["blocks.2.scale_shift_table"]
+    assert torch.equal(model.motion.blocks[1].scale_shift_table, table)
 
 
 @pytest.mark.parametrize(("mode", "interleave"), list(itertools.product(MODES, (1, 2))))

@@ -304,6 +304,27 @@ def test_frozen_rgb_branch_gets_no_gradient_but_passes_it_on() -> None:
     assert bridge.weight.grad.abs().max() > 0  # only the frozen blocks lead there
 
 
+def test_predictor_and_fusion_learn_from_their_initial_state() -> None:
+    """Zeros on the way out delay gradients by a step or two, and block none for ever."""
+    torch.manual_seed(0)
+    model = config(trainable=("motion", "bridges", "fusion", "smpl"), text_dropout=0.0).build()
+    parts = {n: p for n, p in model.named_parameters() if n.startswith(("network.sm", "network.f"))}
+    optimizer = torch.optim.AdamW(list(parts.values()), 1e-2)
+    reached: set[str] = set()
+    for step in range(4):
+        model.zero_grad()
+        model(dataclasses.replace(batch(), step=step))[0].backward()
+        optimizer.step()
+        reached |= {n for n, p in parts.items() if p.grad is not None and bool(p.grad.any())}
+    assert reached == set(parts)
+    model.eval()
+    data = batch()
+    other = dataclasses.replace(data, latent_rgb=data.latent_rgb.flip(0))
+    names = ("rotation", "vertices", "joints")
+    one, two = (model.clip_losses(x, use="test") for x in (data, other))
+    assert any((one[name] - two[name]).abs().max() > 1e-6 for name in names)
+
+
 def test_paper_stage_one_trains_the_motion_branch_alone() -> None:
     weights = LossWeights(flow_rgb=0, rotation=0, vertices=0, joints=0)
     model = system(stage=1, trainable=("motion",), weights=weights)

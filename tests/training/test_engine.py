@@ -70,7 +70,7 @@ def _compare_builds(rank: int, store: str, config: TrainConfig, report: str) -> 
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     plain = build_module(config)
-    sharded = build_sharded(config, build_module(config) if rank == 0 else None)
+    sharded = build_sharded(config, plain.state_dict().__getitem__ if rank == 0 else None)
     shapes = {tuple(parameter.shape) for parameter in sharded.parameters()}
     zero = import_deepspeed().zero
     worst = 0.0

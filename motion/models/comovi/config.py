@@ -37,6 +37,23 @@ class LossWeights(BaseModel):
         return max(self.rotation, self.vertices, self.joints) > 0
 
 
+class LoRAConfig(BaseModel):
+    """Low-rank adapters: small matrices that train in place of a frozen branch's weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    branches: tuple[Literal["rgb", "motion"], ...] = Field(default=("rgb",), min_length=1)
+    """Which branches have adapters; they must not be in `trainable` themselves."""
+    rank: int = Field(default=16, ge=1)
+    """Width between the two matrices of an adapter."""
+    alpha: float = Field(default=16.0, gt=0)
+    """An adapter's output is scaled by alpha / rank."""
+    layers: tuple[Literal["self_attention", "cross_attention", "feed_forward"], ...] = Field(
+        default=("self_attention", "cross_attention", "feed_forward"), min_length=1
+    )
+    """Layers of each block that have adapters."""
+
+
 class SampleOptions(BaseModel):
     """How to sample (Wan's reference settings)."""
 
@@ -110,6 +127,9 @@ class CoMoViConfig(BaseModel):
     2: everything runs. Both stages have the same parameters."""
     trainable: tuple[Part, ...] = PARTS
     """Parts that receive gradients; the rest is frozen and stays out of the optimizer."""
+    lora: LoRAConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Adapters on frozen branches, trained beside `trainable`. They need the extra `lora` (peft).
+    Not named in the identity of a training without, which is what it was before."""
     weights: LossWeights = LossWeights()
     supervised_layers: int = Field(default=4, gt=0)
     """Motion blocks that get SMPL supervision in a step: the last and random others."""
@@ -160,6 +180,18 @@ class CoMoViConfig(BaseModel):
             raise ValueError(
                 "stage 1 runs the branches apart: take bridges, fusion and smpl out of trainable "
                 f"(now {self.trainable}) and set the rotation, vertices and joints weights to 0"
+            )
+        adapted = self.lora.branches if self.lora else ()
+        both = sorted(set(adapted) & set(self.trainable))
+        if both:
+            raise ValueError(
+                f"adapters are for frozen branches, but {both} is trainable: take it out of "
+                "trainable or of lora.branches"
+            )
+        if self.stage == 1 and "rgb" in adapted and not self.weights.flow_rgb:
+            raise ValueError(
+                "stage 1 does not run the rgb branch while weights.flow_rgb is 0: its adapters "
+                "would never train; take it out of lora.branches"
             )
         if "rgb" in self.trainable and not self.weights.flow_rgb:
             raise ValueError("the rgb branch is trainable but weights.flow_rgb is 0: freeze it")
@@ -234,6 +266,11 @@ class CoMoViConfig(BaseModel):
             trainable=("motion",) if stage == 1 else ("motion", *COUPLING_PARTS),
             weights=alone if stage == 1 else LossWeights(),
         )
+
+    def with_adapters(self, lora: LoRAConfig) -> "CoMoViConfig":
+        """The same with adapters in place of the weights of their branches."""
+        rest = tuple(part for part in self.trainable if part not in lora.branches)
+        return CoMoViConfig.model_validate({**self.model_dump(), "trainable": rest, "lora": lora})
 
     def build(self) -> "CoMoVi":
         """The system, on the default device (under `torch.device("meta")`: without storage)."""

@@ -40,30 +40,16 @@ class DualBranch(nn.Module):
     def __init__(self, config: CoMoViConfig):
         super().__init__()
         self.config = config
-        width, num_motion = config.width, config.num_motion_layers
+        width = config.width
         self.embedders = WanTimeTextImageEmbedding(
             width, config.time_freq_dim, 6 * width, config.text_dim
         )
         self.rgb = self._branch(config.num_layers)
-        self.motion = self._branch(num_motion)
-        to_motion = config.interaction in ("single_v2m", "dual")
-        to_rgb = config.interaction in ("single_m2v", "dual")
-        self.bridges = nn.ModuleDict(
-            {
-                "to_motion": _zero_linears(width, num_motion if to_motion else 0),
-                "to_rgb": _zero_linears(width, num_motion if to_rgb else 0),
-            }
-        )
-        self.fusion = _zero_linears(width, num_motion)
-        self.smpl = SMPLPredictor(
-            width,
-            num_layers=config.pose_layers,
-            num_heads=config.pose_heads,
-            ffn_dim=config.pose_ffn_dim,
-            stride=config.temporal_stride,
-            num_positions=config.pose_positions,
-            resize_positions=config.pose_positions_resize,
-        )
+        self.motion = self._branch(config.num_motion_layers)
+        coupling = coupling_modules(config)
+        self.bridges = cast(nn.ModuleDict, coupling["bridges"])
+        self.fusion = cast(nn.ModuleList, coupling["fusion"])
+        self.smpl = coupling["smpl"]
         for module in self.embedders.modules():
             if isinstance(module, nn.Linear):
                 # Wan's 0.02 at its own width, and as strong a signal at smaller ones
@@ -221,6 +207,30 @@ class DualBranch(nn.Module):
         self, branch: Branch, x: Tensor, time: Tensor, first: int, grid: tuple[int, int, int]
     ) -> Tensor:
         return branch.unpatchify(branch.head(x, time, first), grid).float()
+
+
+def coupling_modules(config: CoMoViConfig) -> dict[Part, nn.Module]:
+    """What couples the branches, which no video model has: bridges, fusion and SMPL predictor."""
+    width, num_motion = config.width, config.num_motion_layers
+    to_motion = config.interaction in ("single_v2m", "dual")
+    to_rgb = config.interaction in ("single_m2v", "dual")
+    bridges = nn.ModuleDict(
+        {
+            "to_motion": _zero_linears(width, num_motion if to_motion else 0),
+            "to_rgb": _zero_linears(width, num_motion if to_rgb else 0),
+        }
+    )
+    fusion = _zero_linears(width, num_motion)
+    smpl = SMPLPredictor(
+        width,
+        num_layers=config.pose_layers,
+        num_heads=config.pose_heads,
+        ffn_dim=config.pose_ffn_dim,
+        stride=config.temporal_stride,
+        num_positions=config.pose_positions,
+        resize_positions=config.pose_positions_resize,
+    )
+    return {"bridges": bridges, "fusion": fusion, "smpl": smpl}
 
 
 def _zero_linears(width: int, count: int) -> nn.ModuleList:

@@ -24,6 +24,7 @@ from motion.models.comovi.conditions import (
     padded_text,
 )
 from motion.models.comovi.config import CoMoViConfig, SampleOptions
+from motion.models.comovi.lora import adapters, add_adapters
 from motion.models.comovi.loss import (
     PoseTarget,
     body_losses,
@@ -53,8 +54,12 @@ class CoMoVi(nn.Module):
         super().__init__()
         self.config = config
         self.network = DualBranch(config)
+        if config.lora is not None:
+            add_adapters(self, self.network, config.lora)
         for part, module in self.network.parts.items():
             module.requires_grad_(part in config.trainable)
+        for matrix in adapters(self.network):
+            matrix.requires_grad_(True)
         self._bodies: dict[torch.device, BodyModel] = {}  # a dict: in no checkpoint
 
     def forward(self, batch: Batch) -> tuple[Tensor, Logs]:

@@ -1,0 +1,1 @@
+"""Pretrained weights of Wan and CoMoVi: names, loading, writing back."""
