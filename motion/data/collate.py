@@ -1,7 +1,7 @@
 """Clips of one bucket to the columns of a Batch: padding, presence masks, chosen captions."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -50,7 +50,8 @@ def collate(clips: Sequence[Clip], *, captions: int = 1) -> Columns:
         "noise_key": np.array([clip.noise_key for clip in clips], dtype=np.int64),
     }
     columns |= _motion(clips, frames) | _camera(clips, frames) | _keypoints(clips, frames)
-    columns |= _text(clips, captions) | _video(clips, frames)
+    columns |= _text(clips, captions) | _video(clips, frames) | _features(clips, frames)
+    columns |= _tokens(clips)
     return columns
 
 
@@ -102,7 +103,10 @@ def _motion(clips: Sequence[Clip], frames: int) -> Columns:
         )
     rotvec = _timed(clips, "smpl_rotvec", frames)
     contacts = _timed(clips, "contacts", frames)
-    return {"has_motion": _carry(clips, "motion"), "body_id": bodies[0]} | _some(
+    columns: Columns = {"has_motion": _carry(clips, "motion"), "body_id": bodies[0]}
+    if any("smpl_rotvec" in c.arrays and "smpl_translation" not in c.arrays for c in clips):
+        columns["has_path"] = _carry(clips, "path")
+    return columns | _some(
         {
             "R_parent_child": matrix_from_rotvec(torch.from_numpy(rotvec)).numpy(),
             "translation": _timed(clips, "smpl_translation", frames),
@@ -122,6 +126,27 @@ def _camera(clips: Sequence[Clip], frames: int) -> Columns:
     return {"has_camera": _carry(clips, "camera")} | _some(columns)
 
 
+class SeenKeypoints(NamedTuple):
+    """COCO-17 of one clip in pixels."""
+
+    xy: Float[np.ndarray, "t 17 2"]
+    confidence: Float[np.ndarray, "t 17"]
+    size: Float[np.ndarray, "2"]
+    """Width and height of the image; 1 where unknown."""
+
+
+def seen_keypoints(arrays: Mapping[str, Array]) -> SeenKeypoints | None:
+    """Detected keypoints where they were read, else exact ones with visibility as confidence."""
+    detected = "keypoints_detected" in arrays
+    xy = arrays.get("keypoints_detected" if detected else "keypoints")
+    if xy is None:
+        return None
+    trust = arrays.get("keypoints_confidence" if detected else "keypoints_visible")
+    known = np.ones(xy.shape[:2]) if trust is None else trust
+    size = arrays.get("keypoints_size", np.ones(2))
+    return SeenKeypoints(xy, known.astype(np.float32), size.astype(np.float32))
+
+
 def _keypoints(clips: Sequence[Clip], frames: int) -> Columns:
     """Detected keypoints where they were read, else exact ones with visibility as confidence."""
     if not _asked(clips, "keypoints"):
@@ -129,22 +154,24 @@ def _keypoints(clips: Sequence[Clip], frames: int) -> Columns:
     points: list[Float[np.ndarray, "t 17 2"]] = []
     confidence: list[Float[np.ndarray, "t 17"]] = []
     for clip in clips:
-        detected = "keypoints_detected" in clip.arrays
-        array = clip.arrays.get("keypoints_detected" if detected else "keypoints")
-        trust = clip.arrays.get("keypoints_confidence" if detected else "keypoints_visible")
-        if array is None:
+        seen = seen_keypoints(clip.arrays)
+        if seen is None:
             points.append(np.zeros((frames, 17, 2), dtype=np.float32))
             confidence.append(np.zeros((frames, 17), dtype=np.float32))
             continue
-        points.append(_padded(array, frames))
-        known = np.ones(array.shape[:2]) if trust is None else trust
-        confidence.append(_padded(known.astype(np.float32), frames))
+        points.append(_padded(seen.xy, frames))
+        confidence.append(_padded(seen.confidence, frames))
     size = _stack(clips, "keypoints_size", lambda array: array.astype(np.float32), 1.0)
     return {
         "keypoints": np.stack(points),
         "keypoints_confidence": np.stack(confidence),
         "has_keypoints": _carry(clips, "keypoints"),
-    } | _some({"keypoints_size": size})
+    } | _some(
+        {
+            "keypoints_size": size,
+            "keypoints_intrinsics": _stack(clips, "keypoints_intrinsics", lambda a: a, np.eye(3)),
+        }
+    )
 
 
 def chosen_captions(noise_key: int, available: int, wanted: int) -> Int[np.ndarray, "k"]:
@@ -157,27 +184,56 @@ def _text(clips: Sequence[Clip], captions: int) -> Columns:
     known = next((c.arrays["text_embedding"] for c in clips if "text_embedding" in c.arrays), None)
     if known is None:
         return {}
-    width = known.shape[-1]
-    texts: list[Array] = []
-    masks: list[Array] = []
-    for clip in clips:
-        if "text_embedding" in clip.arrays and "text_mask" in clip.arrays:
-            array, mask = clip.arrays["text_embedding"], clip.arrays["text_mask"]
-            chosen = chosen_captions(clip.noise_key, len(array), captions)
-            texts.append(array[chosen].astype(np.float32))
-            masks.append(mask[chosen].astype(bool))
-        else:
-            texts.append(np.zeros((captions, 1, width), dtype=np.float32))
-            masks.append(np.zeros((captions, 1), dtype=bool))
-    tokens = max(int(np.flatnonzero(mask.any(0)).max(initial=0)) + 1 for mask in masks)
-    duration = np.array([clip.num_frames / clip.fps for clip in clips], dtype=np.float32)
-    window = np.stack([np.zeros_like(duration), duration], axis=-1)[:, None]
+    told = [_told(clip, captions, known.shape[-1]) for clip in clips]
+    most = max(len(part.mask) for part in told)
+    tokens = max(int(np.flatnonzero(part.mask.any(0)).max(initial=0)) + 1 for part in told)
     return {
-        "text": np.stack([_to_length(text, tokens) for text in texts]),
-        "text_mask": np.stack([_to_length(mask, tokens) for mask in masks]),
-        "text_window_s": np.repeat(window, captions, axis=1),
+        "text": np.stack([_to_length(_to_count(part.tokens, most), tokens) for part in told]),
+        "text_mask": np.stack([_to_length(_to_count(part.mask, most), tokens) for part in told]),
+        "text_window_s": np.stack([_to_count(part.window_s, most) for part in told]),
         "has_text": _carry(clips, "text"),
     }
+
+
+class _Told(NamedTuple):
+    """The prompts of one clip."""
+
+    tokens: Float[np.ndarray, "k n d"]
+    mask: Bool[np.ndarray, "k n"]
+    window_s: Float[np.ndarray, "k 2"]
+
+
+def _told(clip: Clip, captions: int, width: int) -> _Told:
+    """Captions of the whole clip; or, where its parts were read, every second time theirs."""
+    whole = np.array([[0.0, clip.num_frames / clip.fps]], dtype=np.float32)
+    arrays = clip.arrays
+    if "text_embedding" not in arrays or "text_mask" not in arrays:
+        nothing = np.zeros((captions, 1, width), np.float32), np.zeros((captions, 1), dtype=bool)
+        return _Told(*nothing, np.repeat(whole, captions, axis=0))
+    if "segment_embedding" in arrays and _in_parts(clip.noise_key):
+        chosen = _chosen_parts(clip.noise_key, arrays["segment_window_s"])
+        tokens, mask = arrays["segment_embedding"][chosen], arrays["segment_mask"][chosen]
+        window = arrays["segment_window_s"][chosen]
+        return _Told(tokens.astype(np.float32), mask.astype(bool), window)
+    chosen = chosen_captions(clip.noise_key, len(arrays["text_embedding"]), captions)
+    tokens, mask = arrays["text_embedding"][chosen], arrays["text_mask"][chosen]
+    return _Told(tokens.astype(np.float32), mask.astype(bool), np.repeat(whole, captions, axis=0))
+
+
+def _in_parts(noise_key: int) -> bool:
+    return bool(torch.rand((), generator=generator_for(noise_key, "segments")) < 0.5)
+
+
+def _chosen_parts(noise_key: int, windows_s: Float[np.ndarray, "s 2"]) -> Int[np.ndarray, "k"]:
+    """One wording of every part."""
+    order = torch.randperm(len(windows_s), generator=generator_for(noise_key, "wording")).numpy()
+    _, first = np.unique(windows_s[order], axis=0, return_index=True)
+    return order[first]
+
+
+def _to_count(array: Array, count: int) -> Array:
+    """Zero-padded along the first axis."""
+    return np.pad(array, [(0, count - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
 
 def _to_length(array: Array, tokens: int) -> Array:
@@ -185,6 +241,34 @@ def _to_length(array: Array, tokens: int) -> Array:
     missing = max(tokens - array.shape[1], 0)
     padding = [(0, missing) if axis == 1 else (0, 0) for axis in range(array.ndim)]
     return np.pad(array, padding)[:, :tokens]
+
+
+def _tokens(clips: Sequence[Clip]) -> Columns:
+    """Codes, padded to the longest clip's."""
+    found = [clip.arrays["motion_tokens"] for clip in clips if "motion_tokens" in clip.arrays]
+    if not found:
+        return {}
+    most = max(array.shape[1] for array in found)
+
+    def padded(array: Array) -> Array:
+        missing = most - array.shape[1]
+        return np.pad(array, [(0, 0), (0, missing), (0, 0)], constant_values=-1).astype(np.int64)
+
+    tokens = _stack(clips, "motion_tokens", padded, -1.0)
+    return {"tokens": tokens, "has_tokens": _carry(clips, "tokens")}
+
+
+def _features(clips: Sequence[Clip], frames: int) -> Columns:
+    """Features per frame."""
+    columns: Columns = {}
+    for column, modality in (("image_features", "image"), ("music", "music"), ("speech", "speech")):
+        values = _timed(clips, column, frames)
+        if values is not None:
+            columns |= {
+                column: values.astype(np.float32),
+                f"has_{modality}": _carry(clips, modality),
+            }
+    return columns
 
 
 def _video(clips: Sequence[Clip], frames: int) -> Columns:

@@ -30,6 +30,7 @@ from motion.data.manifest import Manifest, ManifestRow, read_commit, write_datas
 from motion.data.reconstruction import VIDEOS, Encoders, bucket_video, measure, summary
 from motion.data.room import cluster_nodes, require_room
 from motion.data.schema import check_row, encode_tensor, seal
+from motion.data.segments import read_segments
 from motion.data.storage import read_rows, write_shard
 from motion.encoders import (
     MapReadoutConfig,
@@ -65,6 +66,9 @@ class EncodeConfig(BaseModel):
     parts cannot be read, are decoded linearly."""
     measured_clips: int = Field(default=32, ge=1)
     """Validation clips (train clips where there are none) that reconstruction is measured on."""
+    segments: bool = Field(default=False, exclude_if=lambda segments: not segments)
+    """Encode the captions of parts of clips too, with their time windows. Not named in the identity
+    of a data set without them."""
     keep_video: tuple[str, ...] = ("validation", "test")
     """Splits that keep their mp4 bytes, which evaluation needs; training reads latents only."""
     clips_per_file: int = Field(default=16, ge=1)
@@ -221,6 +225,8 @@ class _EncodeFiles:
         tokens, mask = self._encoders.text.encode(row["captions"])
         out["text_embedding"] = encode_tensor(tokens.cpu().numpy().astype(np.float16))
         out["text_mask"] = encode_tensor(mask.cpu().numpy().astype(np.uint8))
+        if self._config.segments:
+            out |= self._segments(row)
         for name, (column, latent_column) in VIDEOS.items():
             if row[column] is None:
                 continue
@@ -230,6 +236,23 @@ class _EncodeFiles:
             if row["split"] not in self._config.keep_video:
                 out[column] = None
         return seal(out)
+
+    def _segments(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Every wording of every part, and when it holds."""
+        told = [
+            (part.start_s, part.end_s, text)
+            for part in read_segments(row)
+            for text in part.captions
+        ]
+        if not told:
+            return {}
+        tokens, mask = self._encoders.text.encode([text for _, _, text in told])
+        windows = np.array([(start, end) for start, end, _ in told], dtype=np.float32)
+        return {
+            "segment_embedding": encode_tensor(tokens.cpu().numpy().astype(np.float16)),
+            "segment_mask": encode_tensor(mask.cpu().numpy().astype(np.uint8)),
+            "segment_window_s": encode_tensor(windows),
+        }
 
 
 class _MeasureClips:

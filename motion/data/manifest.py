@@ -6,8 +6,9 @@ commit: it is written after everything else, so a root without it is not (yet) a
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -206,11 +207,54 @@ def write_dataset(
     for path in sorted(files):
         require_encoders(path, encoders or {})
         rows.extend(scan_shard(root, path))
-    rows.sort(key=lambda row: row.clip_id)
+    return commit(
+        Manifest(root, tuple(rows), dict(config), dict(encoders or {}), dict(facts or {}))
+    )
+
+
+def merge(root: Path | str, parts: Sequence[Manifest]) -> Manifest:
+    """One raw data set of the clips of several, which keep their shards where they are.
+
+    Sources keep their names, by which a training weighs them.
+
+    Args:
+        root: folder of the merged data set.
+        parts: raw data sets, on storage that every node mounts at one place.
+
+    Raises:
+        ValueError: none, encoded ones, or clip ids that occur twice.
+    """
+    encoded = [str(part.root) for part in parts if part.encoders]
+    if not parts or encoded:
+        raise ValueError(
+            f"data sets are merged before they are encoded, one or more; encoded: {encoded}"
+        )
+    root = Path(root).absolute()
+    rows = [
+        replace(row, file=os.path.relpath(part.root.absolute() / row.file, root))
+        for part in parts
+        for row in part.rows
+    ]
+    config = {
+        "kind": "merged",
+        "clip": parts[0].config.get("clip", {}),
+        "parts": [{"hash": part.hash, "config": dict(part.config)} for part in parts],
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    return commit(Manifest(root, tuple(rows), config, {}, {}))
+
+
+def commit(manifest: Manifest) -> Manifest:
+    """Write a manifest, sorted by clip id, and then its commit record.
+
+    Raises:
+        ValueError: a clip id occurs twice.
+    """
+    root, rows = manifest.root, sorted(manifest.rows, key=lambda row: row.clip_id)
     doubled = [a.clip_id for a, b in pairwise(rows) if a.clip_id == b.clip_id]
     if doubled:
         raise ValueError(f"{len(doubled)} clip ids occur twice in {root}, e.g. {doubled[0]!r}")
-    manifest = Manifest(root, tuple(rows), dict(config), dict(encoders or {}), dict(facts or {}))
+    manifest = replace(manifest, rows=tuple(rows))
     table = pa.Table.from_pylist([vars(row) for row in rows], schema=MANIFEST_SCHEMA)
     with replacing(root / MANIFEST_FILE) as temporary:
         pq.write_table(table, temporary)

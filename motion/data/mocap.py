@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from motion.body import load_body
@@ -26,8 +27,10 @@ from motion.data.procedural.config import ACTING
 from motion.data.procedural.film import detect, film
 from motion.data.procedural.row import filmed_columns, motion_columns
 from motion.data.procedural.script import stream
+from motion.data.schema import encode_tensor
 from motion.importers import IMPORTER_VERSION, SUFFIXES, Imported, read_motion, states_fps
 from motion.importers.asfamc import skeleton_of
+from motion.importers.audio import SOUND_SUFFIXES, read_music
 from motion.importers.captions import Told, tell, wordings
 from motion.importers.resample import contacts, facing_forward
 from motion.sequence import Motion
@@ -55,6 +58,9 @@ class MocapConfig(BaseModel):
     max_growth: float = Field(default=1.6, gt=1)
     """How many times as large a path towards the camera may make the person; a longer lens from
     further away keeps it. Without, a runner begins at a quarter of the picture's height."""
+    music: bool = Field(default=False, exclude_if=lambda music: not music)
+    """Take the features of the sound file beside a motion, of the same name, where there is one
+    (extra `audio`). Not named in the identity of a data set without."""
 
 
 class Window(NamedTuple):
@@ -226,6 +232,7 @@ def mocap_row(window: Window, config: MocapConfig, clip: ProceduralConfig) -> di
         columns = _filmed(seed, clip, motion, look_of(person, clip), config.max_growth)
     else:
         columns = motion_columns(motion, contacts(motion, body))
+    columns |= _music(path, config, clip.fps, window.first, clip.num_frames)
     metadata = {
         "file": window.path,
         "first_frame": window.first,
@@ -262,6 +269,29 @@ def _filmed(
     )
 
 
+def _sound(path: Path, config: MocapConfig) -> Path | None:
+    """The sound file of a motion, where it is wanted and there is one."""
+    beside = (path.with_suffix(suffix) for suffix in SOUND_SUFFIXES)
+    return next((file for file in beside if config.music and file.is_file()), None)
+
+
+def _music(
+    path: Path, config: MocapConfig, fps: float, first: int, num_frames: int
+) -> dict[str, Any]:
+    """The music of a window; none where the sound ends before it does."""
+    sound = _sound(path, config)
+    if sound is None:
+        return {}
+    features = _heard(sound, sound.stat().st_mtime_ns, fps)[first : first + num_frames]
+    return {"music": encode_tensor(features)} if len(features) == num_frames else {}
+
+
+@functools.lru_cache(maxsize=4)
+def _heard(sound: Path, changed_ns: int, fps: float) -> Float[np.ndarray, "t 35"]:
+    del changed_ns  # keeps a changed file from being remembered
+    return read_music(sound, fps)
+
+
 def cut(motion: Motion, first: int, num_frames: int) -> Motion:
     """`num_frames` frames of one motion, from frame `first` on."""
     chosen = slice(first, first + num_frames)
@@ -286,5 +316,8 @@ def identity(config: MocapConfig) -> dict[str, Any]:
         skeleton = skeleton_of(path)
         if path.suffix.lower() == ".amc" and skeleton.is_file():
             digest.update(skeleton.read_bytes())
+        sound = _sound(path, config)
+        if sound is not None:
+            digest.update(sound.read_bytes())
     stated = config.model_dump(mode="json", exclude={"folder"})
     return {"importer": IMPORTER_VERSION, "files": digest.hexdigest(), **stated}

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -18,11 +18,16 @@ from motion.diffusion.noise import noise_key
 
 MODALITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "motion": ("smpl_rotvec",),
+    "path": ("smpl_translation",),
     "text": ("text_embedding",),
     "camera": ("T_camera_world",),
     "keypoints": ("keypoints", "keypoints_detected"),
     "rgb": ("latent_rgb", "rgb"),
     "map": ("latent_map", "motion_map"),
+    "image": ("image_features",),
+    "music": ("music",),
+    "speech": ("speech",),
+    "tokens": ("motion_tokens",),
 }
 """A clip carries a modality when it has any of these columns."""
 
@@ -47,6 +52,13 @@ class ClipRef:
     source: str
     present: tuple[str, ...]
     """Payload columns that are not null."""
+    turn: int = 0
+    """How often the clip was already shown in its epoch, where a source weighs more than once."""
+
+    @property
+    def name(self) -> str:
+        """The clip's id, different at every turn."""
+        return f"{self.clip_id}#{self.turn}" if self.turn else self.clip_id
 
     @staticmethod
     def of(row: ManifestRow) -> "ClipRef":
@@ -87,6 +99,7 @@ class Plan:
         micro_batch: int,
         accumulation: int,
         world: int,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         """
         Args:
@@ -96,10 +109,12 @@ class Plan:
             accumulation: micro-batches per rank and optimizer step.
             world: data-parallel ranks (those of one sequence-parallel group count once and
                 share their rank's micro-batches).
+            weights: how often an epoch shows the clips of a source, by its name; 1 unless named. At
+                0.5 every epoch has another half of them.
 
         Raises:
-            ValueError: a size is not positive, a clip id occurs twice, or no bucket fills one
-                global batch.
+            ValueError: a size or weight is not positive, a weight names no source, a clip id occurs
+                twice, or no bucket fills one global batch.
         """
         for name, value in [
             ("micro_batch", micro_batch),
@@ -114,6 +129,8 @@ class Plan:
         for one, two in itertools.pairwise(self.clips):
             if one.clip_id == two.clip_id:
                 raise ValueError(f"clip {one.clip_id!r} occurs twice in the plan's clips")
+        self.weights = dict(weights or {})
+        self._check_weights()
         self._check_buckets()
         self._epoch: tuple[int, list[tuple[ClipRef, ...]]] | None = None
 
@@ -124,7 +141,12 @@ class Plan:
 
     @cached_property
     def steps_per_epoch(self) -> int:
-        return sum(len(clips) // self.global_batch for clips in self._buckets.values())
+        return sum(size // self.global_batch for size in self._shown.values())
+
+    @cached_property
+    def _shown(self) -> dict[str, int]:
+        """Clips that an epoch shows, by bucket."""
+        return {name: len(self._weighted(clips, 0)) for name, clips in self._buckets.items()}
 
     @cached_property
     def _buckets(self) -> dict[str, list[ClipRef]]:
@@ -142,7 +164,7 @@ class Plan:
 
     def _check_buckets(self) -> None:
         size = self.global_batch
-        small = {name: len(clips) for name, clips in self._buckets.items() if len(clips) < size}
+        small = {name: count for name, count in self._shown.items() if count < size}
         if self.steps_per_epoch == 0:
             raise ValueError(
                 f"no bucket fills one global batch of {size} clips (micro_batch {self.micro_batch}"
@@ -154,6 +176,16 @@ class Plan:
                 f"buckets {small} hold fewer clips than the global batch of {size}: "
                 "none of their clips is ever trained on; lower the batch or merge buckets",
                 stacklevel=3,
+            )
+
+    def _check_weights(self) -> None:
+        sources = {clip.source for clip in self.clips}
+        wrong = sorted(name for name, weight in self.weights.items() if not weight > 0)
+        unknown = sorted(set(self.weights) - sources)
+        if wrong or unknown:
+            raise ValueError(
+                f"weights {self.weights}: expected positive numbers for some of the sources "
+                f"{sorted(sources)}; leave a source out of the data set to show none of it"
             )
 
     def step(self, k: int) -> list[list[MicroBatch]]:
@@ -181,14 +213,14 @@ class Plan:
 
     def noise_key(self, epoch: int, clip: ClipRef) -> int:
         """hash(seed, epoch, clip id)."""
-        return noise_key(self.seed, epoch, clip.clip_id)
+        return noise_key(self.seed, epoch, clip.name)
 
     def substitutes(self, clip: ClipRef) -> Iterator[ClipRef]:
         """The clips that replace an unreadable one, in order: those that follow it by clip id
         among the clips of the same bucket with the same modalities (so that the counts of the
         global batch, which other ranks hold too, stay true)."""
         kin = self._kin[clip.bucket, clip.present]
-        start = kin.index(clip)
+        start = kin.index(replace(clip, turn=0))
         yield from kin[start + 1 :]
         yield from kin[:start]
 
@@ -199,8 +231,8 @@ class Plan:
             batches = [
                 tuple(shuffled[start : start + size])
                 for clips in self._buckets.values()
-                for shuffled in [self._shuffled(clips, epoch)]
-                for start in range(0, len(clips) - size + 1, size)
+                for shuffled in [self._shuffled(self._weighted(clips, epoch), epoch)]
+                for start in range(0, len(shuffled) - size + 1, size)
             ]
             # A batch's place follows from its first clip, so it needs no generator either.
             batches.sort(key=lambda batch: self._lot("batch", epoch, batch[0]))
@@ -210,7 +242,20 @@ class Plan:
     def _shuffled(self, clips: list[ClipRef], epoch: int) -> list[ClipRef]:
         return sorted(clips, key=lambda clip: self._lot("clip", epoch, clip))
 
+    def _weighted(self, clips: list[ClipRef], epoch: int) -> list[ClipRef]:
+        """The clips of a bucket that an epoch shows; their number is the same in every epoch."""
+        if not self.weights:
+            return clips
+        shown: list[ClipRef] = []
+        for source in sorted({clip.source for clip in clips}):
+            own = [clip for clip in clips if clip.source == source]
+            count = round(self.weights.get(source, 1.0) * len(own))
+            for turn in range(-(-count // len(own))):
+                again = self._shuffled([replace(clip, turn=turn) for clip in own], epoch)
+                shown += again[: count - turn * len(own)]
+        return shown
+
     def _lot(self, use: str, epoch: int, clip: ClipRef) -> bytes:
         """A sorting key. Hashes give the same order on every machine and library version."""
-        text = f"{use}/{self.seed}/{epoch}/{clip.clip_id}".encode()
+        text = f"{use}/{self.seed}/{epoch}/{clip.name}".encode()
         return hashlib.blake2b(text, digest_size=16).digest()

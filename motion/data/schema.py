@@ -66,13 +66,27 @@ TENSOR_COLUMNS: Final[Mapping[str, TensorColumn]] = {
     ),
     "keypoints_intrinsics": TensorColumn((3, 3), "float32", "pinhole of the keypoint image, px"),
     "keypoints_size": TensorColumn((2,), "int32", "width and height of the keypoint image, px"),
+    "image_features": TensorColumn(("t", "d"), "float16", "an image encoder's features per frame"),
+    "music": TensorColumn(("t", "d"), "float32", "features of the music per frame"),
+    "speech": TensorColumn(("t", "d"), "float32", "features of the speech per frame"),
     "latent_rgb": TensorColumn(("c", "tl", "hl", "wl"), "float16", "normalised video latent"),
     "latent_map": TensorColumn(("c", "tl", "hl", "wl"), "float16", "normalised motion-map latent"),
     "text_embedding": TensorColumn(("k", "n", "d"), "float16", "token features of each caption"),
     "text_mask": TensorColumn(("k", "n"), "uint8", "1 where a token is real"),
+    "segment_embedding": TensorColumn(
+        ("s", "n", "d"), "float16", "token features of the captions of parts of the clip"
+    ),
+    "segment_mask": TensorColumn(("s", "n"), "uint8", "1 where a token is real"),
+    "segment_window_s": TensorColumn(("s", 2), "float32", "first and last second of each part"),
+    "motion_tokens": TensorColumn(
+        ("p", "n", "q"), "int32", "codes by first frame, token and level; -1 where there is none"
+    ),
 }
 
-ENCODED_COLUMNS: Final = ("latent_rgb", "latent_map", "text_embedding", "text_mask")
+ENCODED_COLUMNS: Final = (
+    "latent_rgb", "latent_map", "text_embedding", "text_mask", "segment_embedding",
+    "segment_mask", "segment_window_s", "motion_tokens",
+)  # fmt: skip
 """Filled by frozen encoders after preparation; null in a raw shard."""
 
 BINARY_COLUMNS: Final[Mapping[str, str]] = {

@@ -58,6 +58,11 @@ class DataConfig(_Frozen):
     """Columns of the shards that the system reads; the others stay on disk."""
     split: Literal["train", "validation", "test"] = "train"
     """Which clips are trained on."""
+    source_weights: dict[str, float] = Field(default_factory=dict, exclude_if=lambda x: not x)
+    """How often an epoch shows the clips of a source (procedural, mocap ...); 1 unless named."""
+    hidden_motion: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda x: not x)
+    """Share of the clips, by their ids, whose 3D motion is not shown: they then count as clips with
+    2D keypoints and text alone. Clips without keypoints keep theirs."""
     encoders: dict[str, str] = Field(default_factory=dict)
     """Expected content hash per encoder ("text", "rgb", "map"); training refuses other ones, at
     the start and whenever workers start again. Recipes fill it from the encoding that they ran

@@ -1,17 +1,21 @@
 """What a training knows of its dataset: facts for the record, checks before the start, batches."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from motion.batch import Batch
 from motion.data.fitting import clip_config, map_mode
 from motion.data.manifest import Manifest, ManifestRow, require_encoders
 from motion.data.pipeline import stream
-from motion.data.plan import ClipRef, Plan
+from motion.data.plan import ClipRef, Plan, carries
 from motion.data.schema import SCHEMA_VERSION
 from motion.data.storage import read_rows
 from motion.training.config import TrainConfig
+
+MOTION_COLUMNS = ("smpl_rotvec", "smpl_translation", "smpl_betas", "contacts")
 
 
 def facts(config: TrainConfig) -> dict[str, Any]:
@@ -110,13 +114,25 @@ def plan_of(config: TrainConfig) -> Plan:
     """The order of the data."""
     manifest = Manifest.load(config.data.root)
     _check_encoders(config, manifest)  # it may have been encoded anew since the driver looked
+    share = config.data.hidden_motion
     return Plan(
-        [ClipRef.of(row) for row in manifest.select(config.data.split)],
+        [shown(ClipRef.of(row), share) for row in manifest.select(config.data.split)],
         seed=config.seed,
         micro_batch=config.micro_batch,
         accumulation=config.accumulation,
         world=config.num_workers,
+        weights=config.data.source_weights,
     )
+
+
+def shown(clip: ClipRef, hidden_motion: float) -> ClipRef:
+    """The clip without its 3D motion, where its id falls into the hidden share."""
+    lot = hashlib.blake2b(f"hidden/{clip.clip_id}".encode(), digest_size=8).digest()
+    if int.from_bytes(lot, "big") >= hidden_motion * 2**64 or not carries(
+        clip.present, "keypoints"
+    ):
+        return clip
+    return replace(clip, present=tuple(x for x in clip.present if x not in MOTION_COLUMNS))
 
 
 def stream_batches(config: TrainConfig, rank: int, start_step: int) -> Iterator[Batch]:
