@@ -67,9 +67,11 @@ def printed(run_dir: Path) -> Generator[None]:
 def banner(config: TrainConfig, facts: Mapping[str, str]) -> str:
     """What is about to run and where it writes."""
     batch = (
-        f"{config.global_batch} clips = {config.num_workers} workers x {config.accumulation} "
+        f"{config.global_batch} clips = {config.data_ranks} workers x {config.accumulation} "
         f"x {config.micro_batch}"
     )
+    if config.sequence_parallel > 1:
+        batch += f", each by {config.sequence_parallel} workers together"
     rows = {
         "training": config.name,
         "system": str(config.system.model_dump().get("kind")),

@@ -120,7 +120,7 @@ def plan_of(config: TrainConfig) -> Plan:
         seed=config.seed,
         micro_batch=config.micro_batch,
         accumulation=config.accumulation,
-        world=config.num_workers,
+        world=config.data_ranks,
         weights=config.data.source_weights,
     )
 
@@ -140,7 +140,7 @@ def stream_batches(config: TrainConfig, rank: int, start_step: int) -> Iterator[
     return stream(
         plan_of(config),
         config.data.root,
-        rank,
+        rank // config.sequence_parallel,
         start_step,
         steps=config.steps,
         columns=config.data.columns,

@@ -24,6 +24,7 @@ from torch.profiler import record_function
 
 from motion.batch import Batch
 from motion.models.system import Logs
+from motion.training import execution
 from motion.training.config import OptimizerConfig, TrainConfig
 
 LARGE_PARAMETERS = 1_000_000_000
@@ -59,7 +60,8 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": config.micro_batch,
         "gradient_accumulation_steps": config.accumulation,
-        "train_batch_size": config.global_batch,
+        # DeepSpeed counts workers that share a clip as data parallel, and rightly averages them.
+        "train_batch_size": config.micro_batch * config.accumulation * config.num_workers,
         "gradient_clipping": config.optimizer.clip_norm,
         "zero_optimization": zero_block(config.zero_stage, use_gpu=config.use_gpu),
         "torch_autocast": {"enabled": config.precision == "bf16", "dtype": "bfloat16"},
@@ -97,12 +99,13 @@ class Engine:
             load_universal: the next `load` reads a universal checkpoint.
 
         Raises:
-            ValueError: nothing is trainable.
+            ValueError: nothing is trainable, or the module cannot execute as the config says.
         """
         deepspeed = import_deepspeed()
         trainable = [p for p in module.parameters() if p.requires_grad]
         if not trainable:
             raise ValueError(f"{type(module).__name__} has no trainable parameter")
+        execution.prepare(module, config)
         settings = deepspeed_config(config)
         if load_universal:
             settings["checkpoint"] = {"load_universal": True}
@@ -113,6 +116,7 @@ class Engine:
             betas=chosen.betas,
             eps=chosen.eps,
             weight_decay=chosen.weight_decay,
+            fused=config.use_gpu or None,  # one pass over the weights, without temporaries
         )
         self.config = config
         self.stage = config.zero_stage

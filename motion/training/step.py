@@ -72,6 +72,7 @@ def run_step(
         if index + 1 < engine.config.accumulation:
             engine.skip()
     means, num_replaced = _global_means(seen)
+    num_replaced //= engine.config.sequence_parallel  # ranks that share clips report the same
     if not all(math.isfinite(value) for value in means):
         raise NonFiniteLossError(_loss_report(step, ["loss", *names], seen))
     norm = engine.update(step)

@@ -15,6 +15,15 @@ def test_matrix_products_and_attention_are_counted_forward_and_backward() -> Non
     assert counter.get_total_flops() == 2 * 2 * (2 * 3) * 5 * 5 * 8
 
 
+def test_scores_that_the_backward_pass_computes_again_are_no_model_operations() -> None:
+    product = 2 * (2 * 3) * 5 * 5 * 8
+    for model_only, products in ((False, 2 + 5), (True, 2 + 4)):
+        query = torch.randn(2, 3, 5, 8, requires_grad=True)
+        with flop_counter(model_only=model_only) as counter:
+            scaled_dot_product_attention(query, query, query).sum().backward()
+        assert counter.get_total_flops() == products * product
+
+
 def test_counting_changes_no_bit() -> None:
     torch.manual_seed(0)
     layer = torch.nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)

@@ -52,10 +52,10 @@ def comovi_train_config(storage: Path, **changes: object) -> TrainConfig:
 
 
 def comovi_batches(config: TrainConfig, rank: int, start_step: int) -> Iterator[Batch]:
-    """Endless micro-batches of one rank: a new clip per step and rank."""
-    step = start_step
+    """Endless micro-batches of one rank: a new clip per step and group of ranks that share it."""
+    step, own = start_step, rank // config.sequence_parallel
     while True:
-        yield _batch(step * config.num_workers + rank, config.num_workers)
+        yield _batch(step * config.data_ranks + own, config.data_ranks)
         step += 1
 
 

@@ -1,6 +1,6 @@
 """CoMoVi's configuration: sizes, which parts train, and the losses."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -139,8 +139,9 @@ class CoMoViConfig(BaseModel):
     """Share of clips trained with the null text, which guidance needs."""
     error_limit: float = Field(default=50.0, gt=0)
     """Velocity errors beyond it count as zero."""
-    gradient_checkpointing: bool = False
-    """Recompute each block in the backward pass instead of storing it."""
+    gradient_checkpointing: bool | Annotated[int, Field(ge=1)] = False
+    """Recompute blocks in the backward pass instead of storing what is inside them: True all of
+    them, a number n every n-th, False none."""
     body: str = "free"
     """Body model of the vertex and joint losses: "free", or the path of a SMPL file."""
     sampling: SampleOptions = SampleOptions()

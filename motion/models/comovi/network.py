@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from motion.models.comovi.blocks import Branch, Rotary, rotary_table
 from motion.models.comovi.config import CoMoViConfig, Part
 from motion.models.comovi.smpl_predictor import SMPLPredictor
+from motion.networks.attention import SequenceGroup, UlyssesProcessor
 
 
 class DualOutput(NamedTuple):
@@ -40,6 +41,7 @@ class DualBranch(nn.Module):
     def __init__(self, config: CoMoViConfig):
         super().__init__()
         self.config = config
+        self._sequence: SequenceGroup | None = None
         width = config.width
         self.embedders = WanTimeTextImageEmbedding(
             width, config.time_freq_dim, 6 * width, config.text_dim
@@ -67,6 +69,25 @@ class DualBranch(nn.Module):
             "fusion": self.fusion,
             "smpl": self.smpl,
         }
+
+    def share_sequence(self, sequence: SequenceGroup) -> None:
+        """Compute this rank's share of the tokens from now on; outputs stay whole on every rank.
+
+        Blocks, bridges, fusion and heads run on the share; embedders and SMPL predictor on all.
+
+        Raises:
+            ValueError: the heads do not divide among the ranks.
+        """
+        if self.config.num_heads % sequence.size:
+            raise ValueError(
+                f"{self.config.num_heads} attention heads do not divide among {sequence.size} "
+                "ranks: choose a sequence_parallel that divides num_heads"
+            )
+        self._sequence = sequence
+        for branch in (self.rgb, self.motion):
+            for index in range(len(branch.blocks)):
+                processor = cast(Any, UlyssesProcessor(sequence))
+                branch.block(index).attn1.set_processor(processor)
 
     def _branch(self, num_layers: int) -> Branch:
         c = self.config
@@ -105,8 +126,8 @@ class DualBranch(nn.Module):
         context, head_time = self._context(x_map, time, text)
         map_scales = self.motion.scales(time)
         rgb_scales = self.rgb.scales(time) if run_rgb else None
-        xm = self.motion.embed(x_map, map_scales)
-        xr = self.rgb.embed(x_rgb, rgb_scales) if run_rgb else None
+        xm = self._share(self.motion.embed(x_map, map_scales))
+        xr = self._share(self.rgb.embed(x_rgb, rgb_scales)) if run_rgb else None
         seen: list[tuple[Tensor, Tensor]] = []
         for i in range(self.config.num_layers):
             j, exchange = divmod(i, self.config.interleave)
@@ -150,7 +171,7 @@ class DualBranch(nn.Module):
         absent = initial_pose.new_zeros(())
         for j, (xm, xr) in enumerate(seen):
             if j in pose_layers:
-                fused[j] = (xm + self.fusion[j](xr)).unflatten(1, (num_latents, -1))
+                fused[j] = self._whole(xm + self.fusion[j](xr)).unflatten(1, (num_latents, -1))
             else:
                 absent = absent + 0.0 * self.fusion[j](xr).float().sum()
         return tuple(self.smpl(initial_pose + absent, fused[j]) for j in sorted(fused))
@@ -184,15 +205,26 @@ class DualBranch(nn.Module):
         rotary = rotary_table(
             head_dim, self.config.patch, size, self.config.rope_theta, str(latent.device)
         )
-        _, rows_per_frame, columns = self._grid(latent)
-        context = _Context(
-            embedded, modulation.unflatten(2, (6, -1)), rotary, rows_per_frame * columns
-        )
-        return context, temb
+        frames, rows_per_frame, columns = self._grid(latent)
+        first = rows_per_frame * columns
+        if self._sequence is not None:
+            own = self._sequence.part(frames * first)
+            rotary = (rotary[0][:, own], rotary[1][:, own])
+            first = min(max(first - own.start, 0), own.stop - own.start)
+        return _Context(embedded, modulation.unflatten(2, (6, -1)), rotary, first), temb
+
+    def _share(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b own d"]:
+        """The tokens that this rank computes."""
+        return x if self._sequence is None else x[:, self._sequence.part(x.shape[1])]
+
+    def _whole(self, x: Float[Tensor, "b own d"]) -> Float[Tensor, "b n d"]:
+        """All ranks' tokens."""
+        return x if self._sequence is None else self._sequence.gather(x)
 
     def _run(self, branch: Branch, index: int, x: Tensor, context: _Context) -> Tensor:
         block = branch.block(index)
-        if self.config.gradient_checkpointing and torch.is_grad_enabled():
+        every = int(self.config.gradient_checkpointing)  # True is 1: all
+        if every and index % every == 0 and torch.is_grad_enabled():
             return cast(Tensor, checkpoint(cast(Any, block), x, *context, use_reentrant=False))
         return block(x, *context)
 
@@ -206,7 +238,7 @@ class DualBranch(nn.Module):
     def _velocity(
         self, branch: Branch, x: Tensor, time: Tensor, first: int, grid: tuple[int, int, int]
     ) -> Tensor:
-        return branch.unpatchify(branch.head(x, time, first), grid).float()
+        return branch.unpatchify(self._whole(branch.head(x, time, first)), grid).float()
 
 
 def coupling_modules(config: CoMoViConfig) -> dict[Part, nn.Module]:
