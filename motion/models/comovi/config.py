@@ -9,10 +9,19 @@ from motion.diffusion.sampler import Solver
 if TYPE_CHECKING:
     from motion.models.comovi.system import CoMoVi
 
-Interaction = Literal["none", "single_m2v", "single_v2m", "dual"]
+Interaction = Literal["none", "single_m2v", "single_v2m", "dual", "fused", "concat"]
 Part = Literal["embedders", "rgb", "motion", "bridges", "fusion", "smpl"]
 PARTS: tuple[Part, ...] = ("embedders", "rgb", "motion", "bridges", "fusion", "smpl")
 COUPLING_PARTS: tuple[Part, ...] = ("bridges", "fusion", "smpl")
+_LACKS: dict[Interaction, tuple[Part, ...]] = {
+    "none": ("bridges",),
+    "concat": ("motion", "bridges", "fusion"),
+}
+
+
+def parts_of(interaction: Interaction) -> tuple[Part, ...]:
+    """The parts that a network with this interaction has."""
+    return tuple(part for part in PARTS if part not in _LACKS.get(interaction, ()))
 
 
 class LossWeights(BaseModel):
@@ -30,11 +39,15 @@ class LossWeights(BaseModel):
     """MSE of the body's loss vertices, in square metres."""
     joints: float = Field(default=1.0, ge=0)
     """MSE of the joints relative to the pelvis, in square metres."""
+    translation: float = Field(default=0.0, ge=0, exclude_if=lambda value: value == 0)
+    """MSE of the pelvis' path relative to the first frame, in square metres; `predict_root`."""
+    shape: float = Field(default=0.0, ge=0, exclude_if=lambda value: value == 0)
+    """MSE of the betas; `predict_root`."""
 
     @property
     def smpl(self) -> bool:
         """Whether any term needs the SMPL predictor."""
-        return max(self.rotation, self.vertices, self.joints) > 0
+        return max(self.rotation, self.vertices, self.joints, self.translation, self.shape) > 0
 
 
 class LoRAConfig(BaseModel):
@@ -108,7 +121,9 @@ class CoMoViConfig(BaseModel):
     interleave: int = Field(default=1, gt=0)
     """RGB blocks per motion block."""
     interaction: Interaction = "single_m2v"
-    """Bridges between the streams; the paper's final design adds motion to RGB only."""
+    """Bridges between the streams; the paper's final design adds motion to RGB only. "fused" also
+    lets the motion stream go on from the fused features of the SMPL predictor, and "concat" is one
+    transformer for both videos' channels (the paper's ablations, section 4.5)."""
 
     pose_layers: int = Field(default=6, gt=0)
     """Decoder blocks of the SMPL predictor, shared by all supervised layers."""
@@ -118,6 +133,9 @@ class CoMoViConfig(BaseModel):
     """Length of the learned table of query positions, in predicted frames."""
     pose_positions_resize: bool = True
     """Interpolate the table to other clip lengths; False demands the exact length."""
+    predict_root: bool = Field(default=False, exclude_if=lambda value: not value)
+    """The SMPL predictor also gives the pelvis' path in `pose_frame` and the betas, which the
+    paper's does not: the sample is then a complete motion by itself."""
     pose_frame: Literal["camera", "world"] = "camera"
     """Axes of the root rotation inside the network. The video determines it in the camera's, where
     a clip must carry its camera; "world" takes it as the batch gives it."""
@@ -198,8 +216,31 @@ class CoMoViConfig(BaseModel):
             raise ValueError("the rgb branch is trainable but weights.flow_rgb is 0: freeze it")
         if not self.weights.smpl and set(self.trainable) & {"fusion", "smpl"}:
             raise ValueError("fusion and smpl are trainable, but no SMPL loss has a weight")
-        if self.interaction == "none" and "bridges" in self.trainable:
-            raise ValueError("interaction 'none' has no bridges: take them out of trainable")
+        self._check_variant()
+
+    def _check_variant(self) -> None:
+        lacking = [part for part in self.trainable if part not in parts_of(self.interaction)]
+        if lacking:
+            raise ValueError(
+                f"interaction {self.interaction!r} has no {' and '.join(lacking)}: take them out "
+                f"of trainable, which may name {parts_of(self.interaction)}"
+            )
+        if self.interaction == "concat" and (self.interleave != 1 or not self.weights.flow_rgb):
+            raise ValueError(
+                "interaction 'concat' has one stream: set interleave to 1 and weights.flow_rgb "
+                "above 0"
+            )
+        rooted = max(self.weights.translation, self.weights.shape)
+        if rooted and not self.predict_root:
+            raise ValueError(
+                "weights.translation and weights.shape train the head of predict_root: set it, or "
+                "set both weights to 0"
+            )
+        if self.predict_root and self.stage == 2 and "smpl" in self.trainable and not rooted:
+            raise ValueError(
+                "predict_root has a head that no loss trains: give weights.translation or "
+                "weights.shape a value above 0"
+            )
 
     @property
     def num_motion_layers(self) -> int:
@@ -281,4 +322,5 @@ class CoMoViConfig(BaseModel):
 
 
 def _uncoupled(weights: LossWeights) -> LossWeights:
-    return weights.model_copy(update={"rotation": 0.0, "vertices": 0.0, "joints": 0.0})
+    smpl = ("rotation", "vertices", "joints", "translation", "shape")
+    return weights.model_copy(update=dict.fromkeys(smpl, 0.0))

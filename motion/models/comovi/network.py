@@ -25,7 +25,7 @@ class DualOutput(NamedTuple):
 
     rgb: Float[Tensor, "b c tl hl wl"] | None
     map: Float[Tensor, "b c tl hl wl"]
-    poses: tuple[Float[Tensor, "b f 144"], ...]
+    poses: tuple[Float[Tensor, "b f _"], ...]
 
 
 class _Context(NamedTuple):
@@ -109,7 +109,7 @@ class DualBranch(nn.Module):
         time: Float[Tensor, "b"],
         text: Float[Tensor, "b m e"],
         *,
-        initial_pose: Float[Tensor, "b 144"] | None = None,
+        initial_pose: Float[Tensor, "b p"] | None = None,
         pose_layers: Sequence[int] = (),
         run_rgb: bool = True,
     ) -> DualOutput:
@@ -139,6 +139,8 @@ class DualBranch(nn.Module):
                 continue
             xr = self._run(self.rgb, i, xr, context)
             if exchange == 0:
+                if coupled and self.config.interaction == "fused":
+                    xm = xm + self.fusion[j](xr)
                 if pose_layers:
                     # A token's copy for the other layers: a view would keep the whole stream.
                     chosen = j in pose_layers
@@ -159,7 +161,7 @@ class DualBranch(nn.Module):
         pose_layers: Sequence[int],
         initial_pose: Tensor | None,
         num_latents: int,
-    ) -> tuple[Float[Tensor, "b f 144"], ...]:
+    ) -> tuple[Float[Tensor, "b f _"], ...]:
         """Poses of the chosen motion blocks, from both streams after each block.
 
         ZeRO-3 fetches ahead only while every step runs the same modules in the same order, so the
@@ -167,6 +169,11 @@ class DualBranch(nn.Module):
         token and with weight zero, and only then the predictor.
         """
         assert initial_pose is not None
+        if self.config.interaction == "fused":  # the stream is what the others fuse for this
+            whole = {
+                j: self._whole(seen[j][0]).unflatten(1, (num_latents, -1)) for j in pose_layers
+            }
+            return tuple(self.smpl(initial_pose, whole[j]) for j in sorted(whole))
         fused: dict[int, Tensor] = {}
         absent = initial_pose.new_zeros(())
         for j, (xm, xr) in enumerate(seen):
@@ -245,7 +252,7 @@ def coupling_modules(config: CoMoViConfig) -> dict[Part, nn.Module]:
     """What couples the branches, which no video model has: bridges, fusion and SMPL predictor."""
     width, num_motion = config.width, config.num_motion_layers
     to_motion = config.interaction in ("single_v2m", "dual")
-    to_rgb = config.interaction in ("single_m2v", "dual")
+    to_rgb = config.interaction in ("single_m2v", "dual", "fused")
     bridges = nn.ModuleDict(
         {
             "to_motion": _zero_linears(width, num_motion if to_motion else 0),
@@ -261,6 +268,7 @@ def coupling_modules(config: CoMoViConfig) -> dict[Part, nn.Module]:
         stride=config.temporal_stride,
         num_positions=config.pose_positions,
         resize_positions=config.pose_positions_resize,
+        with_root=config.predict_root,
     )
     return {"bridges": bridges, "fusion": fusion, "smpl": smpl}
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 EPS = 1e-6
 POSE_DIM = 144
+ROOT_DIM = 3
+SHAPE_DIM = 10
 
 
 class Positions(nn.Module):
@@ -81,7 +83,11 @@ class DecoderBlock(nn.Module):
 
 
 class SMPLPredictor(nn.Module):
-    """Poses of frames 1 .. F-1 as a 6D residual to the pose of frame 0."""
+    """Poses of frames 1 .. F-1 as a 6D residual to the pose of frame 0.
+
+    With a root, three more numbers per frame are the pelvis' place as a residual to frame 0, and
+    ten more the betas, the same in every frame; the initial pose then ends with the pelvis' place.
+    """
 
     def __init__(
         self,
@@ -93,6 +99,7 @@ class SMPLPredictor(nn.Module):
         stride: int,
         num_positions: int,
         resize_positions: bool,
+        with_root: bool = False,
     ):
         super().__init__()
         self.stride = stride
@@ -102,6 +109,9 @@ class SMPLPredictor(nn.Module):
             DecoderBlock(width, num_heads, ffn_dim) for _ in range(num_layers)
         )
         self.pose_out = Float32Linear(width, POSE_DIM)
+        self.root_in = Float32Linear(ROOT_DIM, width) if with_root else None
+        self.root_out = Float32Linear(width, ROOT_DIM) if with_root else None
+        self.shape_out = Float32Linear(width, SHAPE_DIM) if with_root else None
         self._initialize()
 
     def _initialize(self) -> None:
@@ -113,11 +123,13 @@ class SMPLPredictor(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(cast(Tensor, module.bias))
-        nn.init.zeros_(self.pose_out.weight)
+        for out in (self.pose_out, self.root_out, self.shape_out):
+            if out is not None:
+                nn.init.zeros_(out.weight)
 
     def forward(
-        self, initial_pose: Float[Tensor, "b 144"], fused: Float[Tensor, "b l s d"]
-    ) -> Float[Tensor, "b f 144"]:
+        self, initial_pose: Float[Tensor, "b p"], fused: Float[Tensor, "b l s d"]
+    ) -> Float[Tensor, "b f _"]:
         """Poses of the f = stride (l - 1) frames after the first, in float32.
 
         `fused` are the tokens of all l latent frames; the first latent frame is the condition and
@@ -126,8 +138,15 @@ class SMPLPredictor(nn.Module):
         source = fused[:, 1:]
         num_frames = self.stride * source.shape[1]
         with torch.autocast(fused.device.type, enabled=False):
-            start = self.pose_in(initial_pose)[:, None].expand(-1, num_frames, -1)
-            query = start + self.positions(num_frames).float()
+            pose, root = initial_pose.float().split((POSE_DIM, initial_pose.shape[1] - POSE_DIM), 1)
+            start = self.pose_in(pose)
+            if self.root_in is not None:
+                start = start + self.root_in(root)
+            query = start[:, None].expand(-1, num_frames, -1) + self.positions(num_frames).float()
             for decoder in self.decoders:
                 query = decoder(query, source.float())
-            return initial_pose.float()[:, None] + self.pose_out(query)
+            poses = pose[:, None] + self.pose_out(query)
+            if self.root_out is None or self.shape_out is None:
+                return poses
+            betas = self.shape_out(query.mean(1, keepdim=True)).expand(-1, num_frames, -1)
+            return torch.cat((poses, root[:, None] + self.root_out(query), betas), dim=-1)

@@ -1,6 +1,5 @@
 """CoMoVi: co-generation of a video, its motion map and 3D motion (Zhao et al. 2026)."""
 
-import copy
 from dataclasses import replace
 
 import torch
@@ -8,10 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from motion.batch import Batch
-from motion.body import load_body
-from motion.body.model import BodyModel
 from motion.diffusion.guidance import guided
-from motion.diffusion.noise import clip_normal, clip_uniform
+from motion.diffusion.noise import clip_normal, clip_uniform, sample_normal
 from motion.diffusion.path import RectifiedFlow, noised, velocity, x0_from_velocity
 from motion.diffusion.sampler import Denoiser, sample
 from motion.diffusion.schedule import sampling_times, training_times
@@ -24,6 +21,7 @@ from motion.models.comovi.conditions import (
     padded_text,
 )
 from motion.models.comovi.config import CoMoViConfig, SampleOptions
+from motion.models.comovi.joint import JointBranch
 from motion.models.comovi.lora import adapters, add_adapters
 from motion.models.comovi.loss import (
     PoseTarget,
@@ -34,12 +32,16 @@ from motion.models.comovi.loss import (
     valid_latents,
 )
 from motion.models.comovi.network import DualBranch, DualOutput
+from motion.models.comovi.root import pelvis_path, root_losses, rooted
+from motion.models.comovi.smpl_predictor import POSE_DIM
+from motion.models.placed_body import PlacedBody
 from motion.models.system import Logs, Sample
 from motion.representations.rotation6d import Rotation6D
 from motion.sequence import Motion
 
 MODALITY = {"flow_rgb": "rgb", "flow_map": "map"}
 """What a clip must carry for a term; the SMPL terms need "motion"."""
+SMPL_TERMS = ("rotation", "vertices", "joints", "translation", "shape")
 
 
 class CoMoVi(nn.Module):
@@ -53,14 +55,15 @@ class CoMoVi(nn.Module):
     def __init__(self, config: CoMoViConfig):
         super().__init__()
         self.config = config
-        self.network = DualBranch(config)
+        joint = config.interaction == "concat"
+        self.network = JointBranch(config) if joint else DualBranch(config)
         if config.lora is not None:
             add_adapters(self, self.network, config.lora)
         for part, module in self.network.parts.items():
             module.requires_grad_(part in config.trainable)
         for matrix in adapters(self.network):
             matrix.requires_grad_(True)
-        self._bodies: dict[torch.device, BodyModel] = {}  # a dict: in no checkpoint
+        self._bodies = PlacedBody(config.body)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Logs]:
         """Weighted sum of the terms, each a mean over the global batch's clips that carry it."""
@@ -107,7 +110,8 @@ class CoMoVi(nn.Module):
         # Stage 1 of the paper needs no RGB branch. The config alone decides: alike on all ranks.
         run_rgb = config.stage == 2 or weights.flow_rgb > 0
         text = self._text(batch, use)
-        out = self._network(x_s, time, text, pose.rotation6d[:, 0], layers, run_rgb=run_rgb)
+        initial = self._initial(batch, pose.rotation6d[:, 0])
+        out = self._network(x_s, time, text, initial, layers, run_rgb=run_rgb)
         target_rgb, target_map = velocity(path, x0, eps, time).chunk(2, dim=1)
         terms: dict[str, Tensor] = {}
         present = {"flow_rgb": streams.has_rgb, "flow_map": streams.has_map}
@@ -117,7 +121,7 @@ class CoMoVi(nn.Module):
             terms["flow_map"] = flow_loss(out.map, target_map, valid, config.error_limit)
         if layers:
             terms |= self._pose_terms(out.poses, pose, batch)
-            present |= dict.fromkeys(("rotation", "vertices", "joints"), pose.present)
+            present |= dict.fromkeys(SMPL_TERMS, pose.present)
         return terms, present
 
     def _network(
@@ -125,7 +129,7 @@ class CoMoVi(nn.Module):
         x: Float[Tensor, "b c2 tl hl wl"],
         time: Float[Tensor, "b"],
         text: Float[Tensor, "b m e"],
-        initial_pose: Float[Tensor, "b 144"],
+        initial_pose: Float[Tensor, "b p"],
         pose_layers: tuple[int, ...],
         *,
         run_rgb: bool = True,
@@ -143,7 +147,7 @@ class CoMoVi(nn.Module):
         )
 
     def _pose_terms(
-        self, poses: tuple[Float[Tensor, "b f 144"], ...], target: PoseTarget, batch: Batch
+        self, poses: tuple[Float[Tensor, "b f _"], ...], target: PoseTarget, batch: Batch
     ) -> dict[str, Float[Tensor, "b"]]:
         """SMPL terms, averaged over the supervised layers; all in float32."""
         weights, true, valid = (
@@ -152,27 +156,28 @@ class CoMoVi(nn.Module):
             batch.frame_mask[:, 1:],
         )
         per_layer: list[dict[str, Tensor]] = []
-        for predicted in poses:
+        for output in poses:
+            predicted, root = output.split((POSE_DIM, output.shape[-1] - POSE_DIM), dim=-1)
             terms = {"rotation": mean_over_valid((predicted - true) ** 2, valid)}
             if weights.vertices or weights.joints:
-                body = self._body(batch)
+                body = self._bodies.of(batch)
                 terms |= body_losses(body, predicted, true, target.betas, valid)
+            if self.config.predict_root:
+                path = self._pelvis(batch)[:, 1:]
+                terms |= root_losses(root, path, target.betas, valid)
             per_layer.append(terms)
         active = [name for name in per_layer[0] if getattr(weights, name)]
         return {name: torch.stack([t[name] for t in per_layer]).mean(0) for name in active}
 
-    def _body(self, batch: Batch) -> BodyModel:
-        device = batch.frame_mask.device
-        if device not in self._bodies:
-            self._bodies[device] = copy.deepcopy(load_body(self.config.body)).to(device)
-        body = self._bodies[device]
-        if batch.body_id and batch.body_id != body.body_id:
-            raise ValueError(
-                f"the batch's betas belong to body {batch.body_id!r}, but config.body "
-                f"{self.config.body!r} is {body.body_id!r}: betas never cross body models; set "
-                "config.body to the data's body"
-            )
-        return body
+    def _pelvis(self, batch: Batch) -> Float[Tensor, "b t 3"]:
+        in_camera = self.config.pose_frame == "camera"
+        return pelvis_path(batch, self._bodies.of(batch), in_camera=in_camera)
+
+    def _initial(self, batch: Batch, rotation6d: Float[Tensor, "b 144"]) -> Float[Tensor, "b p"]:
+        """What the SMPL predictor starts from: the first pose, with a root the pelvis' place."""
+        if not self.config.predict_root:
+            return rotation6d
+        return torch.cat((rotation6d, self._pelvis(batch)[:, 0]), dim=-1)
 
     def _text(self, batch: Batch, use: str) -> Float[Tensor, "b m e"]:
         """One caption per clip, drawn by its noise key; dropped captions are null text."""
@@ -193,7 +198,7 @@ class CoMoVi(nn.Module):
 
         Read from the batch: the first latent frame of RGB and map, the first pose, betas and first
         camera (taken as static), the first caption, and `frame_mask` for the number of frames. The
-        motion has no translation: the method does not predict one. In stage 1 there is no motion.
+        motion has no translation unless `predict_root`. In stage 1 there is no motion.
 
         Raises:
             ValueError: a condition is missing.
@@ -206,15 +211,14 @@ class CoMoVi(nn.Module):
         given = padded_text(
             batch, config.text_tokens, config.text_dim, torch.zeros(batch.size, dtype=torch.long)
         )
+        initial = self._initial(batch, Rotation6D().encode(first.motion)[:, 0])
         poses: list[Tensor] = []
 
         def denoiser(text: Tensor, *, with_pose: bool) -> Denoiser:
             def predict(x: Tensor, t: Tensor) -> Tensor:
                 last = with_pose and float(t) <= float(times[-2])
                 layers = (config.num_motion_layers - 1,) if last else ()
-                out = self._network(
-                    x, t.expand(batch.size), text, Rotation6D().encode(first.motion)[:, 0], layers
-                )
+                out = self._network(x, t.expand(batch.size), text, initial, layers)
                 poses.extend(out.poses)
                 assert out.rgb is not None
                 v = torch.cat((out.rgb, out.map), dim=1)
@@ -235,17 +239,20 @@ class CoMoVi(nn.Module):
             constrain=lambda x: torch.cat((condition, x[:, :, 1:]), dim=2),
         )
         latent_rgb, latent_map = x.chunk(2, dim=1)
-        motion = _motion(first, poses[-1]) if poses else None
+        motion = _motion(first, poses[-1][..., :POSE_DIM]) if poses else None
+        if motion is not None and config.predict_root:
+            camera = batch.T_camera_world if config.pose_frame == "camera" else None
+            T_frame_world = None if camera is None else camera[:, 0].float()
+            motion = rooted(motion, self._bodies.of(batch), initial, poses[-1], T_frame_world)
         return Sample(motion=motion, latent_rgb=latent_rgb, latent_map=latent_map)
 
 
 def _noise(
     like: Float[Tensor, "b c 1 hl wl"], num_latents: int, generator: torch.Generator
 ) -> Float[Tensor, "b c tl hl wl"]:
-    """Drawn clip by clip: a clip's noise does not depend on how many follow it."""
+    """Noise of all latent frames, sample by sample."""
     shape = (like.shape[1], num_latents, *like.shape[3:])
-    noise = [torch.randn(shape, generator=generator, device=generator.device) for _ in like]
-    return torch.stack(noise).to(like.device)
+    return sample_normal(len(like), shape, generator).to(like.device)
 
 
 def _motion(first: FirstPose, predicted: Float[Tensor, "b f 144"]) -> Motion:
