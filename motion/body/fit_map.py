@@ -165,7 +165,7 @@ def _scene(
     config: MapFitConfig,
 ) -> _Scene:
     decoded = decode_motion_map(motion_map)
-    rows = decoded.mask.any(2)
+    rows = np.any(decoded.mask, axis=2)
     if not rows.any():
         raise ValueError("the motion map shows no person: there is nothing to fit the motion to")
     height_px = float(np.median(rows.sum(1)[rows.any(1)]))
@@ -240,10 +240,10 @@ def _targets(
     tip = project(landed + (direction + turn) * _PIN_M, scene.intrinsics)
     # A part that the body hides and the map shows has no transport: its middle goes to the map's,
     # and is worth less.
-    hidden = ((now.count == 0) & (seen.count > 0))[:, part]
+    hidden = ((now.pixels == 0) & (seen.pixels > 0))[:, part]
     like = likeness(now, seen)
     visible = shown(pixel, depth[..., 0], drawn.depth) & ((direction * surface).sum(-1) < 0)
-    certain = torch.where((now.count > 0)[:, part], like[:, part], 0.0) * visible
+    certain = torch.where((now.pixels > 0)[:, part], like[:, part], 0.0) * visible
     base = certain + _HIDDEN * hidden * like.amax(1, keepdim=True)
     # A pin answers in pixels of _PIN_M: it is as certain as its direction, not as its place.
     reach = _PIN_M * scene.intrinsics[0, 0] / depth[..., 0].clamp(min=0.1)

@@ -26,10 +26,10 @@ _BROKEN, _SOUND = 0.5, 0.8
 
 
 class Moments(NamedTuple):
-    """Of t frames; parts without a pixel have the count 0 and no meaning else."""
+    """Of t frames; parts without a pixel have 0 and no meaning else."""
 
-    count: Float[Tensor, "t 24"]
-    """Pixels."""
+    pixels: Float[Tensor, "t 24"]
+    """How many."""
     mean: Float[Tensor, "t 24 4"]
     covariance: Float[Tensor, "t 24 4 4"]
 
@@ -79,9 +79,9 @@ def likeness(a: Moments, b: Moments) -> Float[Tensor, "t 24"]:
         return torch.minimum(x, y) / torch.maximum(x, y).clamp(min=1e-6)
 
     spread = [m.covariance[..., :2, :2].diagonal(dim1=-2, dim2=-1).sum(-1).sqrt() for m in (a, b)]
-    person = ratio(a.count.sum(-1), b.count.sum(-1))[:, None]
+    person = ratio(a.pixels.sum(-1), b.pixels.sum(-1))[:, None]
     whole = ((person - _BROKEN) / (_SOUND - _BROKEN)).clamp(0, 1)
-    return ratio(a.count, b.count) * ratio(*spread) * whole
+    return ratio(a.pixels, b.pixels) * ratio(*spread) * whole
 
 
 def _roots(

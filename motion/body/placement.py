@@ -78,7 +78,7 @@ def place_in_map(
     Raises:
         ValueError: the map shows no person.
     """
-    if not bool((seen.count > 0).any()):
+    if not bool((seen.pixels > 0).any()):
         raise ValueError("the motion map shows no person: the motion cannot be placed in it")
     frames = motion.num_frames
     start = motion.R_parent_child.new_tensor([0.0, 0.0, _START_DEPTH_M])
@@ -91,8 +91,8 @@ def place_in_map(
         depth = (center[..., 2] + place[:, None, 2]).clamp(min=0.1)
         # A generated map loses parts: those of another size than the body's say nothing.
         pixels = area * intrinsics[0, 0] * intrinsics[1, 1] / depth**2
-        like = torch.minimum(pixels, seen.count) / torch.maximum(pixels, seen.count).clamp(min=1)
-        share = like**2 * seen.count / seen.count.sum(-1, keepdim=True).clamp(min=1)
+        like = torch.minimum(pixels, seen.pixels) / torch.maximum(pixels, seen.pixels).clamp(min=1)
+        share = like**2 * seen.pixels / seen.pixels.sum(-1, keepdim=True).clamp(min=1)
         weight = share / (noise_m * depth / _START_DEPTH_M) ** 2
         weight = weight / intrinsics[0, 0] ** 2 * NUM_PARTS / 2
         matrix = torch.einsum("tp,tpea,tpeb->tab", weight, rows, rows)

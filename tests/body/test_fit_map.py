@@ -95,9 +95,9 @@ def test_frames_of_camera_and_world_are_inverse(free: BodyModel, truth: Motion) 
 def test_moments_are_those_of_the_pixels(drawn: UInt8[np.ndarray, "t h w 3"]) -> None:
     decoded = decode_motion_map(drawn)
     found = moments(decoded, 3.0)
-    part = int(found.count[2].argmax())
+    part = int(found.pixels[2].argmax())
     rows, columns = np.nonzero(decoded.part[2] == part)
-    assert found.count[2, part] == len(rows)
+    assert found.pixels[2, part] == len(rows)
     expected = [columns.mean() + 0.5, rows.mean() + 0.5]
     np.testing.assert_allclose(found.mean[2, part, :2], expected, rtol=1e-5)
     normal = 3.0 * decoded.normal[2][rows, columns, 0]
