@@ -1,11 +1,15 @@
-"""Prepare a dataset of clips, generated or from motion capture, as Parquet shards.
+"""Prepare a dataset of clips, generated, from motion capture or from videos, as Parquet shards.
 
     ray job submit -- python rayjobs/prepare_data.py --root /data/procedural --num-train 2048
     ray job submit -- python rayjobs/prepare_data.py --root /data/cmu --source mocap \\
         --mocap.folder $MOTION_REAL_DATA/mocap/cmu_bvh_mb --num-train 4096
+    ray job submit -- python rayjobs/prepare_data.py --root /data/films --source video \\
+        --video.folder $MOTION_REAL_DATA/video
 
 The generator needs no download: captioned actions of a licence-free body, rendered to video and
 motion map. Motion capture (docs/importers.md) is put on the same body and rendered the same way.
+Recorded videos give RGB and captions alone (docs/models/comovi.md); a `--video.folder` beside
+another source adds them to it.
 Results: shards, manifest and dataset.json in `--root`. An interrupted job continues where it
 stopped; a finished one returns at once.
 """

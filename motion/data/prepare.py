@@ -1,5 +1,5 @@
-"""Prepare a dataset on Ray Data, from the generator or from motion capture: raw shards, manifest,
-commit.
+"""Prepare a dataset on Ray Data, from the generator, motion capture or recorded video: raw shards,
+manifest, commit.
 
 One Ray task makes one shard file from its seeds or windows and writes it whole or not at all. A job
 that was interrupted makes only the shards that are missing; a committed dataset is returned at
@@ -9,9 +9,9 @@ once.
 import functools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import ray
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,25 +30,34 @@ from motion.data.procedural import (
     generate_clip,
     generate_motion,
 )
+from motion.data.recordings import Stretch, VideoConfig, plan_videos, video_row
+from motion.data.recordings import identity as video_identity
 from motion.data.schema import seal
 from motion.data.source import spelled
 from motion.data.storage import StorageError, open_shard, write_shard
+
+_Clip = TypeVar("_Clip", Window, Stretch)
 
 PLAN_FILE: Final = "prepare.json"
 """What the shards of an unfinished root belong to."""
 
 
 class PrepareConfig(BaseModel):
-    """A raw dataset of generated clips, or of motion capture."""
+    """A raw dataset of generated clips, of motion capture or of recorded video."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path
     """Folder of the dataset, on storage that every node mounts."""
-    source: Annotated[Literal["procedural", "mocap"], spelled("procedural", "mocap")] = "procedural"
-    """The generator, or the files of `mocap.folder`."""
+    source: Annotated[
+        Literal["procedural", "mocap", "video"], spelled("procedural", "mocap", "video")
+    ] = "procedural"
+    """The generator, the files of `mocap.folder`, or those of `video.folder`."""
     mocap: MocapConfig = MocapConfig()
     """Which files of motion capture, where `source` says so."""
+    video: VideoConfig = VideoConfig()
+    """Which recorded videos, where `source` says so. Where it does not and a folder is named, its
+    clips join the others: they have no motion, and take part in the video loss alone."""
     num_train: int = Field(default=320, ge=1)
     """Training clips; of motion capture at most so many, evenly spread over the files."""
     num_validation: int = Field(default=64, ge=0)
@@ -71,7 +80,11 @@ class PrepareConfig(BaseModel):
         body_id = load_body(self.clip.body).body_id
         # The body's identity is its contents; the path of its file differs between machines.
         stated["clip"] = {**stated["clip"], "body": body_id}
-        del stated["source"], stated["mocap"]
+        del stated["source"], stated["mocap"], stated["video"]
+        if self.source == "video" or self.video.folder is not None:
+            stated["video"] = video_identity(self.video)
+        if self.source == "video":
+            return {"kind": "video", **stated}
         if self.source == "mocap":
             stated = without_acting(stated)
             return {"kind": "mocap", "mocap": mocap_identity(self.mocap), **stated}
@@ -88,10 +101,12 @@ class ShardPlan(NamedTuple):
     num_clips: int
     windows: tuple[Window, ...] = ()
     """Of files of motion capture, in place of seeds."""
+    stretches: tuple[Stretch, ...] = ()
+    """Of recorded videos, in place of seeds."""
 
 
 def plan_shards(config: PrepareConfig) -> list[ShardPlan]:
-    """The shards of a dataset, in a fixed order; reads every file of motion capture.
+    """The shards of a dataset, in a fixed order; reads every file of motion capture and video.
 
     Raises:
         ValueError: there is nothing to import, or a file is damaged.
@@ -107,6 +122,9 @@ def plan_shards(config: PrepareConfig) -> list[ShardPlan]:
         found = plan_windows(config.mocap, config.clip)
         windows = {split: _spread(found[split], size) for split, size in sizes.items()}
         sizes = {split: len(chosen) for split, chosen in windows.items()}
+    if config.source == "video":
+        filmed = plan_videos(config.video, config.clip)
+        return _plan_stretches({s: _spread(filmed[s], n) for s, n in sizes.items()}, config)
     for split, size in sizes.items():
         for index, start in enumerate(range(0, size, config.shard_clips)):
             shards.append(
@@ -118,10 +136,28 @@ def plan_shards(config: PrepareConfig) -> list[ShardPlan]:
                     windows=tuple(windows.get(split, [])[start : start + config.shard_clips]),
                 )
             )
+    if config.video.folder is not None:
+        shards += _plan_stretches(plan_videos(config.video, config.clip), config)
     return shards
 
 
-def _spread(windows: list[Window], most: int) -> list[Window]:
+def _plan_stretches(chosen: Mapping[str, list[Stretch]], config: PrepareConfig) -> list[ShardPlan]:
+    """Shards of recorded clips by split."""
+    return [
+        ShardPlan(
+            file=f"shards/{split}-video-{index:05d}.parquet",
+            split=split,
+            first_seed=0,
+            num_clips=len(clips),
+            stretches=tuple(clips),
+        )
+        for split, all_clips in chosen.items()
+        for index, start in enumerate(range(0, len(all_clips), config.shard_clips))
+        for clips in [all_clips[start : start + config.shard_clips]]
+    ]
+
+
+def _spread(windows: list[_Clip], most: int) -> list[_Clip]:
     """At most so many of them: the first of so many equal parts.
 
     Not `motion.data.fitting.spread`, whose choice reaches from the first to the last: either is
@@ -169,8 +205,12 @@ def _is_complete(root: Path, shard: ShardPlan) -> bool:
 def _generate(shards: Sequence[ShardPlan], root: Path, config: PrepareConfig) -> None:
     if not ray.is_initialized():
         ray.init()
-    # Ray Data makes a table of the rows: windows travel as text.
-    rows = [{**shard._asdict(), "windows": json.dumps(shard.windows)} for shard in shards]
+    # Ray Data makes a table of the rows: lists of clips travel as text.
+    rows = [
+        shard._asdict()
+        | {"windows": json.dumps(shard.windows), "stretches": json.dumps(shard.stretches)}
+        for shard in shards
+    ]
     dataset = quiet(ray.data.from_items(rows, override_num_blocks=len(rows)))
     task = functools.partial(make_shard, root=root, config=config)
     done = list(watched(dataset.map(task).iter_rows(), len(rows), "preparing"))
@@ -194,6 +234,8 @@ def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dic
     shard = _shard_of(row)
     if shard.windows:
         sealed = [seal(mocap_row(window, config.mocap, config.clip)) for window in shard.windows]
+    elif shard.stretches:
+        sealed = [seal(video_row(clip, config.video, config.clip)) for clip in shard.stretches]
     else:
         seeds = range(shard.first_seed, shard.first_seed + shard.num_clips)
         generate = generate_clip if config.clip.render else generate_motion
@@ -207,15 +249,18 @@ def make_shard(row: dict[str, Any], *, root: Path, config: PrepareConfig) -> dic
 
 def _shard_of(row: dict[str, Any]) -> ShardPlan:
     """The plan that travelled as a row of a table."""
-    listed: Any = row["windows"]
-    windows = json.loads(listed) if isinstance(listed, str) else listed
     return ShardPlan(
         file=row["file"],
         split=row["split"],
         first_seed=int(row["first_seed"]),
         num_clips=int(row["num_clips"]),
-        windows=tuple(Window(*window) for window in windows),
+        windows=tuple(Window(*window) for window in _listed(row["windows"])),
+        stretches=tuple(Stretch(*clip) for clip in _listed(row["stretches"])),
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    return json.loads(value) if isinstance(value, str) else list(value)
 
 
 def describe(config: PrepareConfig) -> str:
@@ -234,6 +279,10 @@ def describe(config: PrepareConfig) -> str:
     if config.source == "mocap":
         files = {window.path for shard in shards for window in shard.windows}
         origin = f"{len(files)} files of motion capture"
+    videos = {clip.path for shard in shards for clip in shard.stretches}
+    if videos:
+        recorded = f"{len(videos)} recorded videos"
+        origin = recorded if config.source == "video" else f"{origin} and {recorded}"
     size = f"{clip.height}x{clip.width}" if clip.render else "not filmed"
     done = sum(_is_complete(root, shard) for shard in shards)
     state = "committed" if read_commit(root) is not None else f"{done} of them written"

@@ -139,15 +139,17 @@ def _write_export(
 
 def _save_encoders(folder: Path, config: ConvertConfig) -> dict[str, Any]:
     """References to a pipeline's text encoder and autoencoder, which serves both streams."""
+    place = Path(config.encoders).expanduser()
+    source = str(place.resolve()) if place.is_dir() else config.encoders
     text = TransformersText(
         TransformersTextConfig(
-            source=config.encoders,
+            source=source,
             subfolder="text_encoder",
             tokenizer_subfolder="tokenizer",
             max_tokens=config.system.text_tokens,
         )
     )
-    video = WanAutoencoder(WanAutoencoderConfig(source=config.encoders))
+    video = WanAutoencoder(WanAutoencoderConfig(source=source))
     facts: dict[str, Any] = {}
     for kind, encoder in (("text", text), ("rgb", video), ("map", video)):
         encoder.save(folder / "encoders" / kind)

@@ -32,7 +32,8 @@ def facts(config: TrainConfig) -> dict[str, Any]:
     _check_encoders(config, manifest)
     _check_shards(manifest, rows)
     _check_columns(config, rows)
-    first = rows[0]
+    # A clip that carries a motion says which body it is of; recorded videos carry none.
+    first = next((row for row in rows if "smpl_rotvec" in row.present), rows[0])
     fields = ["fps", "body_id", "video_size"]
     row = read_rows(manifest.root / first.file, first.row_group, [first.row], fields)[0]
     height, width = row["video_size"] or (0, 0)

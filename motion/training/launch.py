@@ -5,7 +5,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from motion.training.engine import count_parameters
 from motion.training.loop import FAILURE_FILE, Job, OpenBatches, train_loop
 from motion.training.step import NonFiniteLossError
 from motion.training.validation import EvaluationFailedError
+from motion.weights import listing
 
 RUN_FILE = "run.json"
 _START_TIMEOUT_S = "600"
@@ -82,14 +83,19 @@ def fit(
 
 
 def _dry_run(config: TrainConfig, open_batches: OpenBatches, pending: frozenset[Path]) -> None:
+    unmet: list[str] = []
     if read_commit(config.data.root) is None:
-        print(_table(config, _preflight(config, None, pending)))
-        return
-    data, identity = _identified(config)
-    if _committed(config, identity) is None:
+        checks = _preflight(config, None, pending, unmet)
+    else:
+        data, identity = _identified(config)
+        if _committed(config, identity) is not None:
+            return
         _earlier(config, identity)
-        checks = _preflight(config, data, pending)
-        print(_table(config, {**checks, "one batch": preflight.trial(config, open_batches)}))
+        checks = _preflight(config, data, pending, unmet)
+        checks["one batch"] = preflight.trial(config, open_batches)
+    print(_table(config, checks))
+    if unmet:
+        raise ValueError(f"{config.name} cannot run like this:" + listing("unmet", unmet))
 
 
 def _train(config: TrainConfig, open_batches: OpenBatches) -> None:
@@ -161,18 +167,27 @@ def run_stages(stages: Sequence[TrainConfig], *, dry_run: bool = False) -> list[
     """Run a recipe's trainings in order.
 
     Stages whose export is committed are skipped, so a recipe is simply started again. A failing
-    evaluation does not keep the stages after it from training.
+    evaluation does not keep the stages after it from training, nor does what a dry run finds
+    missing for one stage keep it from looking at the others.
 
     Raises:
+        ValueError: a dry run found that a stage could not run.
         EvaluationFailedError: an evaluation failed; all stages are trained and exported.
     """
     pending = frozenset(stage.export_dir for stage in stages) if dry_run else frozenset[Path]()
     failed: list[str] = []
+    unmet: list[str] = []
     for stage in stages:
         try:
             fit(stage, dry_run=dry_run, pending=pending)
         except EvaluationFailedError as error:
             failed.append(str(error))
+        except ValueError as error:
+            if not dry_run:
+                raise
+            unmet.append(str(error))
+    if unmet:
+        raise ValueError("\n".join(unmet))
     if failed:
         raise EvaluationFailedError("\n".join(failed))
     return [stage.export_dir for stage in stages]
@@ -187,19 +202,40 @@ def _init_hash(config: TrainConfig) -> str:
 
 
 def _preflight(
-    config: TrainConfig, data: Mapping[str, Any] | None, pending: frozenset[Path]
+    config: TrainConfig,
+    data: Mapping[str, Any] | None,
+    pending: frozenset[Path],
+    unmet: list[str] | None = None,
 ) -> dict[str, str]:
-    """All checks; what each found, by title. `data` is None before the dataset is made."""
+    """All checks; what each found, by title.
+
+    Args:
+        config: the training.
+        data: facts of the dataset, None before it is made.
+        pending: exports that earlier stages will write.
+        unmet: collects what is not fulfilled; without it, the first such thing is raised.
+    """
+
+    def checked(check: Callable[[], str]) -> str:
+        try:
+            return check()
+        except ValueError as error:
+            if unmet is None:
+                raise
+            unmet.append(str(error))
+            return f"NOT MET: {error}"
+
     clips = "not there yet: data and shapes were not checked"
     if data is not None:
         clips = f"{data['num_clips']} clips in buckets {data['buckets']}, {data['hash'][:16]}"
+    encoders = {} if data is None else data["encoders"]
     total, trainable = count_parameters(config)
     state = preflight.model_state_gib(config, total, trainable)
     return {
-        "resources": preflight.check_resources(config, cluster_nodes()),
-        "storage": preflight.check_storage(config, trainable),
-        "weights": preflight.check_init(config, pending, {} if data is None else data["encoders"]),
-        "validation": preflight.check_validation(config),
+        "resources": checked(lambda: preflight.check_resources(config, cluster_nodes())),
+        "storage": checked(lambda: preflight.check_storage(config, trainable)),
+        "weights": checked(lambda: preflight.check_init(config, pending, encoders)),
+        "validation": checked(lambda: preflight.check_validation(config)),
         "dataset": clips,
         "parameters": f"{total:,} ({trainable:,} trainable)",
         "memory": f"{state:.3f} GiB of model states per worker, activations not counted",

@@ -11,12 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from motion.models.comovi.config import CoMoViConfig
 from motion.models.comovi.network import DualBranch
-from motion.models.comovi.weights.load import (
-    build_pretrained,
-    find_files,
-    open_pretrained,
-    write_layout,
-)
+from motion.models.comovi.weights.files import find_files
+from motion.models.comovi.weights.load import build_pretrained, open_pretrained, write_layout
 from motion.models.comovi.weights.names import layout_of, name_in
 from motion.training.convert import ConvertConfig, convert
 from motion.weights import Spec, TensorFiles, compare, folded, write
@@ -326,3 +322,32 @@ def test_a_converted_export_starts_a_training(pipeline: Path, tmp_path: Path) ->
     assert check_initial(InitConfig(export=export), state) == export / "model.safetensors"
     with pytest.raises(ValueError, match="exists already"):
         convert(ConvertConfig(source=str(pipeline), output=export, system=config()))
+
+
+def test_an_export_that_names_encoders_can_be_loaded_for_sampling(tmp_path: Path) -> None:
+    """A whole tiny pipeline: text encoder, tokenizer, autoencoder, transformer."""
+    import transformers as hf
+    from diffusers import AutoencoderKLWan
+    from tokenizers import Tokenizer, models
+
+    from motion.inference import Pipeline
+
+    folder = tmp_path / "pipeline"
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2}, unk_token="<unk>"))
+    hf.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>").save_pretrained(
+        folder / "tokenizer"
+    )
+    settings = hf.UMT5Config(vocab_size=8, d_model=10, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    hf.UMT5EncoderModel(settings).save_pretrained(folder / "text_encoder")
+    AutoencoderKLWan(
+        base_dim=4, decoder_base_dim=4, z_dim=3, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
+        temperal_downsample=[False, True, True], is_residual=True, in_channels=12, out_channels=12,
+        patch_size=2, latents_mean=[0.0] * 3, latents_std=[1.0] * 3, scale_factor_spatial=16,
+    ).save_pretrained(folder / "vae")  # fmt: skip
+    wan().save_pretrained(folder / "transformer")
+    export = converted(folder, tmp_path / "export", system=config(), encoders=str(folder))
+    loaded = Pipeline.load(export)
+    assert (loaded.fps, loaded.num_frames(None), loaded.map_mode) == (16.0, 81, "lit")
+    assert loaded.autoencoders["map"].channels == 3
+    source = wan().state_dict()["proj_out.weight"]
+    assert torch.equal(loaded.system.network.motion.head.proj_out.weight, source)

@@ -4,8 +4,6 @@ Nothing is loaded before every name and shape has been compared, and then one te
 network is built on the meta device, so that no copy in float32 is ever held beside it.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,14 +18,12 @@ from torch import Tensor
 from motion.models.comovi.config import COUPLING_PARTS, PARTS, CoMoViConfig, Part
 from motion.models.comovi.lora import ADAPTER, merged
 from motion.models.comovi.network import DualBranch, coupling_modules
+from motion.models.comovi.weights.files import find_files
 from motion.models.comovi.weights.names import Branch, Layout, layout_of, name_in
-from motion.weights import PICKLES, Spec, TensorFiles, compare, fill, folded, summary, write
+from motion.weights import Spec, TensorFiles, compare, fill, folded, summary, write
 
-HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 BRIDGED: Final = ("none", "single_m2v", "single_v2m", "dual", "fused")
 """Interactions of two branches."""
-_HUB_FILES: Final = ("transformer/*.safetensors", "transformer/*.json", "diffusion_pytorch_model*")
-"""Of a hub repository: the transformer alone, not the text encoder and the autoencoder beside."""
 
 
 @dataclass(frozen=True)
@@ -185,48 +181,6 @@ def _is_fresh(name: str, layout: Layout, config: CoMoViConfig, fresh: Sequence[P
         "smpl": ("smpl_pe", "smpl_proj_", "smpl_decoders.", "network.smpl."),
     }
     return name.startswith(tuple(start for part in fresh for start in starts[part]))
-
-
-def find_files(source: str | Path, revision: str | None = None) -> list[Path]:
-    """The files of a checkpoint.
-
-    Args:
-        source: one .safetensors or .pth file; a folder of .safetensors (a model, one of our
-            exports, or a diffusers pipeline with a `transformer` folder); or a hub id.
-        revision: commit of a hub id.
-
-    Raises:
-        ValueError: nothing there.
-    """
-    place = Path(source).expanduser()
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        if not HUB_ID.fullmatch(str(source)):
-            raise ValueError(
-                f"{source} is no file, no folder and no hub id (name/model): give one of them"
-            )
-        from huggingface_hub import snapshot_download
-
-        place = Path(
-            snapshot_download(str(source), revision=revision, allow_patterns=list(_HUB_FILES))
-        )
-    if (place / "transformer").is_dir():
-        place = place / "transformer"
-    index = sorted(place.glob("*.safetensors.index.json"))
-    if index:
-        named = sorted(set(json.loads(index[0].read_text())["weight_map"].values()))
-        absent = [name for name in named if not (place / name).is_file()]
-        if absent:
-            raise ValueError(f"{place} lacks {absent} of {index[0].name}: fetch them")
-        return [place / name for name in named]
-    files = [file for file in sorted(place.glob("*.safetensors")) if file.name != "ema.safetensors"]
-    if not files:
-        raise ValueError(
-            f"no *.safetensors in {place}: give the folder of a Wan or CoMoVi transformer, or name "
-            f"a {', '.join(PICKLES)} file itself"
-        )
-    return files
 
 
 def build_pretrained(
