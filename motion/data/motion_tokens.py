@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from motion.data.collate import seen_keypoints
+from motion.data.collate import SeenKeypoints, seen_keypoints
 from motion.data.derive import DeriveConfig, Row, derive, describe_derived
 from motion.data.schema import decode_tensor, encode_tensor
 from motion.exported import export_hash, read_config, read_weights
@@ -107,29 +107,28 @@ class _Tokenizing:
             name: decode_tensor(row[name]) for name in self._config.columns if row[name] is not None
         }
 
-    def _tokens(self, seen: list[Any]) -> list[dict[str, Any]]:
+    def _tokens(self, seen: list[SeenKeypoints]) -> list[dict[str, Any]]:
         if not seen:
             return []
         frames = torch.tensor([len(one.xy) for one in seen])
-        most = int(frames.max())
-        padded = [
-            [np.pad(a, [(0, most - len(a)), *[(0, 0)] * (a.ndim - 1)]) for a in one[:2]]
-            for one in seen
-        ]
+        device, most = self._device, int(frames.max())
         keypoints = Keypoints(
-            xy=torch.from_numpy(np.stack([xy for xy, _ in padded])),
-            confidence=torch.from_numpy(np.stack([trust for _, trust in padded])),
-            size=torch.from_numpy(np.stack([one.size for one in seen])),
-            mask=torch.arange(most) < frames[:, None],
+            xy=_stacked([one.xy for one in seen]).to(device),
+            confidence=_stacked([one.confidence for one in seen]).to(device),
+            size=_stacked([one.size for one in seen]).to(device),
+            mask=(torch.arange(most) < frames[:, None]).to(device),
         )
-        moved = Keypoints(*(part.to(self._device) for part in vars(keypoints).values()))
-        found = [part.cpu() for part in phases(self._tokenizer, moved)]
-        return [
-            encode_tensor(
-                _joined([part[index, : (n - phase) // STRIDE] for phase, part in enumerate(found)])
-            )
-            for index, n in enumerate(frames.tolist())
-        ]
+        found = [part.cpu() for part in phases(self._tokenizer, keypoints)]
+        columns: list[dict[str, Any]] = []
+        for index, n in enumerate(frames.tolist()):
+            own = [part[index, : (n - phase) // STRIDE] for phase, part in enumerate(found)]
+            columns.append(encode_tensor(_joined(own)))
+        return columns
+
+
+def _stacked(arrays: list[np.ndarray]) -> torch.Tensor:
+    """Padded with zeros behind to one length."""
+    return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(a) for a in arrays], batch_first=True)
 
 
 def _joined(phases_of: list[torch.Tensor]) -> np.ndarray:

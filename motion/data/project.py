@@ -114,8 +114,9 @@ class _Projector:
 
     def _columns(self, seed: int, seen: "Seen", frames: int) -> dict[str, Any]:
         exact, view = seen
-        visible = ((exact >= 0) & (exact < np.array(KEYPOINT_SIZE))).all(-1)
-        tensors = {
+        inside = (exact >= 0) & (exact < np.array(KEYPOINT_SIZE))
+        visible = np.asarray(inside.all(-1))
+        tensors: dict[str, np.ndarray] = {
             "T_camera_world": view.T_camera_world.expand(frames, 4, 4).numpy(),
             "keypoints": exact.astype(np.float32),
             "keypoints_visible": visible.astype(np.uint8),

@@ -72,11 +72,14 @@ class _Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "a b n c"], mask: Bool[Tensor, "a n"] | None = None
     ) -> Float[Tensor, "a b n c"]:
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
+        # One batch axis: the fused kernels know no more.
+        qkv = self.qkv(x).flatten(0, 1).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.movedim(-3, 0).transpose(-2, -3)
-        seen = None if mask is None else mask[:, None, None, None, :]
+        seen = None
+        if mask is not None:
+            seen = mask.repeat_interleave(x.shape[1], 0)[:, None, None, :]
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        return self.proj(mixed.transpose(-2, -3).flatten(-2))
+        return self.proj(mixed.transpose(-2, -3).flatten(-2)).unflatten(0, x.shape[:2])
 
 
 class _Block(nn.Module):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from motion.body import load_body
+from motion.body.keypoint_map import KeypointMap
 from motion.body.pose_prior import PosePrior
 from motion.camera import project as project_points
 from motion.models.k2m.config import HeadConfig, LossConfig
@@ -109,7 +110,7 @@ def test_zeros_are_an_upright_person_at_the_anchor(rotation: str) -> None:
     torch.testing.assert_close(joints[:, 0], torch.tensor([0.0, 0.0, 20.0]).expand(3, 3))
     assert (joints[:, 15, 1] < joints[:, 0, 1] - 0.3).all(), "the head is up: smaller y"
     assert (joints[:, 7, 1] > joints[:, 0, 1] + 0.5).all()
-    nose = points_of(found, body)[0, :, 0]
+    nose = points_of(found, KeypointMap(body))[0, :, 0]
     assert (nose[:, 2] < joints[:, 15, 2]).all(), "the person faces the camera"
 
 
@@ -148,7 +149,7 @@ def test_sparse_points_equal_those_of_the_full_mesh() -> None:
     mesh = body.vertices(R, betas, path)[:, :, 0]
     joints = body.joints(R, betas, path)[:, :, 0]
     expected = of_joint @ joints + of_vertex @ mesh[:, :, body.keypoint_vertices]
-    torch.testing.assert_close(points_of(found, body), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(points_of(found, KeypointMap(body)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_projection_is_the_pinhole_of_the_camera_module() -> None:
@@ -204,7 +205,9 @@ def test_gradients_at_the_start_are_finite(rotation: str) -> None:
     raw = torch.zeros(1, 4, config.num_channels, requires_grad=True)
     found = smpl_of(raw, config, body, torch.ones(1, 4, dtype=torch.bool))
     terms = keypoint_terms(
-        project(points_of(found, body), SIZE, 5000.0), clip(torch.zeros(1, 4, 17, 2)), LOSS
+        project(points_of(found, KeypointMap(body)), SIZE, 5000.0),
+        clip(torch.zeros(1, 4, 17, 2)),
+        LOSS,
     ) | body_terms(found, torch.ones(1, 4, dtype=torch.bool), LOSS)
     (torch.stack(list(terms.values())).sum() + found.rotvec.square().sum()).backward()
     assert raw.grad is not None

@@ -15,8 +15,9 @@ from motion.models.k2m.decoding import decode_base, decode_residuals, drawn, gen
 from motion.models.k2m.keypoints import keypoints_of
 from motion.models.k2m.masking import corrupted, num_masked, residual_level
 from motion.models.k2m.smpl_head import Smpl
-from motion.models.k2m.system import K2M, on_the_floor, upright
+from motion.models.k2m.system import K2M
 from motion.models.k2m.tokens import Crop, cropped, made, phases, random_crop, whole
+from motion.models.k2m.world import on_the_floor, upright
 from motion.models.system import System
 from motion.sequence import Motion
 
@@ -322,6 +323,12 @@ def test_length_predictor_learns_a_rule() -> None:
     model.eval()
     frames = model.predict_frames(batch, generator=torch.Generator().manual_seed(0))
     assert frames.tolist() == [40, 32, 20]
+    options = SampleOptions(steps=2, predict_length=True)
+    found = model.sample(batch, options, generator=torch.Generator().manual_seed(0)).motion
+    assert found is not None
+    assert found.R_parent_child.shape[:2] == (3, 40), "not the batch's frames"
+    held = found.R_parent_child[2, 19:]
+    assert torch.equal(held, held[:1].expand_as(held))
 
 
 def test_shared_weights_are_one_tensor_per_level() -> None:

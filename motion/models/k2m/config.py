@@ -188,7 +188,7 @@ class TokenizerConfig(_Frozen):
     def tiny() -> "TokenizerConfig":
         """The CPU size, below one million parameters."""
         return TokenizerConfig(
-            adapter=AdapterConfig(width=32, representation=16, heads=4),
+            adapter=AdapterConfig(width=24, representation=12, heads=2),
             width=80,
             dropout=0.0,
             quantizer=QuantizerConfig(
@@ -252,9 +252,17 @@ class SampleOptions(_Frozen):
     """Of the draws."""
     keep: float = Field(default=0.1, gt=0, le=1)
     """Share of the codes, the likeliest, that a draw chooses among."""
+    predict_length: bool = False
+    """Draw the length from the caption, whatever length the batch has."""
     regenerate_s: tuple[tuple[float, float], ...] = ()
     """Spans of time in seconds to make anew, while the rest of the clip's tokens stays: editing
     and in-betweening. Without, the whole clip is made."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "SampleOptions":
+        if self.predict_length and self.regenerate_s:
+            raise ValueError("a clip that is edited keeps its length: leave predict_length out")
+        return self
 
 
 class K2MConfig(_Frozen):

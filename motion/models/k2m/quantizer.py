@@ -148,17 +148,16 @@ class ResidualQuantizer(nn.Module):
         """
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
-            training = self.training and draw is not None
-            if training:
-                self._begin(draw.step, draw)
-            levels = self._active(draw) if training else self.config.num_levels
-            found, chosen = self._quantize(x, levels, draw if training else None)
-            if training:
-                self._collect(x.detach(), mask, found, chosen, levels, draw)
-                if draw.step < self.config.start_step:
-                    zero = mean_over_valid(0 * x, mask)
-                    return Quantized(x, found, zero)
-            return self._result(x, mask, found, chosen, levels)
+            if draw is None or not self.training:
+                found, chosen = self._quantize(x, self.config.num_levels, None)
+                return self._result(x, mask, found, chosen)
+            self._begin(draw)
+            levels = self._active(draw)
+            found, chosen = self._quantize(x, levels, draw)
+            self._collect(x.detach(), mask, found, chosen, draw)
+            if draw.step < self.config.start_step:
+                return Quantized(x, found, mean_over_valid(0 * x, mask))
+            return self._result(x, mask, found, chosen)
 
     def decode(self, indices: Int[Tensor, "b n q"]) -> Float[Tensor, "b n d"]:
         """Sum of the codes of all levels; -1 adds nothing."""
@@ -213,9 +212,10 @@ class ResidualQuantizer(nn.Module):
         mask: Bool[Tensor, "b n"],
         found: Int[Tensor, "b n q"],
         chosen: list[Float[Tensor, "b n d"]],
-        levels: int,
     ) -> Quantized:
-        residual, terms, parts = x, [], []
+        residual = x
+        terms: list[Tensor] = []
+        parts: list[Tensor] = []
         for code in chosen:
             terms.append(mean_over_valid((residual - code).square(), mask))
             parts.append(residual + (code - residual).detach())
@@ -226,24 +226,24 @@ class ResidualQuantizer(nn.Module):
         else:
             values = x + (total - x).detach()
         indices = torch.where(mask[..., None], found, -1)
-        return Quantized(values, indices, torch.stack(terms).sum(0) / levels)
+        return Quantized(values, indices, torch.stack(terms).mean(0))
 
     @torch.no_grad()
-    def _begin(self, step: int, draw: Draw) -> None:
+    def _begin(self, draw: Draw) -> None:
         """Apply what the last step collected, once."""
         last = int(self.new_step)
-        if last == step:
+        if last == draw.step:
             return
-        ready = last >= 0 and step >= self.config.start_step
+        ready = last >= 0 and draw.step >= self.config.start_step
         if ready and bool(torch.isfinite(self.sample_lot).any()):
-            self._apply(draw)
+            self._update(draw)
         self.new_counts.zero_()
         self.new_sums.zero_()
         self.sample.zero_()
         self.sample_lot.fill_(torch.inf)
-        self.new_step.fill_(step)
+        self.new_step.fill_(draw.step)
 
-    def _apply(self, draw: Draw) -> None:
+    def _update(self, draw: Draw) -> None:
         residual = self.sample[torch.isfinite(self.sample_lot)]
         generator = draw.generator("replacements")
         first = not bool(self.started)
@@ -274,17 +274,16 @@ class ResidualQuantizer(nn.Module):
         mask: Bool[Tensor, "b n"],
         found: Int[Tensor, "b n q"],
         chosen: list[Float[Tensor, "b n d"]],
-        levels: int,
         draw: Draw,
     ) -> None:
         """Add this micro-batch's statistics, summed over ranks; a collective call."""
         counts, sums = torch.zeros_like(self.new_counts), torch.zeros_like(self.new_sums)
         residual = x
-        for level in range(levels):
+        for level, codes in enumerate(chosen):
             index = found[..., level][mask]
             counts[level].index_add_(0, index, counts.new_ones(len(index)))
             sums[level].index_add_(0, index, residual[mask].double())
-            residual = residual - chosen[level]
+            residual = residual - codes
         lot = clip_uniform(draw.noise_key, "quantizer_sample", (x.shape[1],)).to(x.device)
         lots, rows = _drawn(lot.double()[mask], x[mask], len(self.sample_lot))
         if dist.is_initialized():
@@ -293,7 +292,7 @@ class ResidualQuantizer(nn.Module):
             lots, rows = _from_all(lots), _from_all(rows)
         self.new_counts += counts
         self.new_sums += sums
-        self.new_levels.fill_(levels)
+        self.new_levels.fill_(len(chosen))
         lots, rows = torch.cat((self.sample_lot, lots)), torch.cat((self.sample, rows))
         lots, rows = _drawn(lots, rows, len(self.sample_lot))
         self.sample_lot.copy_(lots)

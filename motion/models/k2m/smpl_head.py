@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from motion.body.keypoint_map import KeypointMap
 from motion.body.model import BodyModel
 from motion.models.k2m.config import HeadConfig
 from motion.rotations import (
@@ -62,17 +63,7 @@ def smpl_of(
     """
     raw = raw.float()
     pose, betas, place = raw.split([raw.shape[-1] - 13, 10, 3], -1)
-    upright = raw.new_zeros(NUM_JOINTS, 3)
-    upright[0, 0] = torch.pi  # y up becomes y down
-    if config.rotation == "axis_angle":
-        rotvec = config.rotation_scale * pose.unflatten(-1, (NUM_JOINTS, 3)) + upright
-        R = matrix_from_rotvec(rotvec)
-    else:
-        start = rotation6d_from_matrix(matrix_from_rotvec(upright))
-        R = matrix_from_rotation6d(
-            start + config.rotation_scale * pose.unflatten(-1, (NUM_JOINTS, 6))
-        )
-        rotvec = rotvec_from_matrix(R)
+    rotvec, rotations = _pose(pose.unflatten(-1, (NUM_JOINTS, -1)), config.rotation_scale)
     if config.shared_betas:
         weight = mask[..., None].to(betas)
         mean = (weight * betas).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
@@ -83,17 +74,29 @@ def smpl_of(
         depth = anchor[2] * torch.exp(scale[2] * place[..., 2:] / anchor[2])
         pelvis = torch.cat([pelvis[..., :2], depth], -1)
     rest = body.rest_joints(raw.new_zeros(10))[0]
-    return Smpl(rotvec, R, betas, pelvis - rest.to(pelvis))
+    return Smpl(rotvec, rotations, betas, pelvis - rest.to(pelvis))
 
 
-def points_of(smpl: Smpl, body: BodyModel) -> Float[Tensor, "b t 17 3"]:
+def _pose(
+    raw: Float[Tensor, "b t 24 c"], scale: float
+) -> tuple[Float[Tensor, "b t 24 3"], Float[Tensor, "b t 24 3 3"]]:
+    """Axis-angles and matrices of three numbers (axis-angle) or six per joint."""
+    upright = raw.new_zeros(NUM_JOINTS, 3)
+    upright[0, 0] = torch.pi  # y up becomes y down
+    if raw.shape[-1] == 3:
+        rotvec = scale * raw + upright
+        return rotvec, matrix_from_rotvec(rotvec)
+    start = rotation6d_from_matrix(matrix_from_rotvec(upright))
+    rotations = matrix_from_rotation6d(start + scale * raw)
+    return rotvec_from_matrix(rotations), rotations
+
+
+def points_of(smpl: Smpl, keypoints: KeypointMap) -> Float[Tensor, "b t 17 3"]:
     """COCO-17 in the camera's frame, metres. Every frame has a shape of its own.
 
-    Twelve points are joints and the others hang on a few vertices, so only these are skinned; the
-    paper skins all of them for the same result.
+    The paper skins all vertices for the same result.
     """
-    alone = smpl.R_parent_child[:, :, None], smpl.betas, smpl.translation[:, :, None]
-    return body.keypoints(*alone)[:, :, 0]
+    return keypoints(smpl.R_parent_child, smpl.betas, smpl.translation)
 
 
 def project(

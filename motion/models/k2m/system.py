@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from motion.batch import Batch
-from motion.body.model import BodyModel
 from motion.diffusion.guidance import guided
 from motion.diffusion.noise import clip_uniform
 from motion.losses import global_mean, mean_over_valid
@@ -31,8 +30,8 @@ from motion.models.k2m.transformers import (
     Text,
     pooled,
 )
+from motion.models.k2m.world import on_the_floor, upright
 from motion.models.system import Logs, Sample
-from motion.rotations import matrix_from_rotvec
 from motion.sequence import Motion
 
 Terms = dict[str, Float[Tensor, "b"]]
@@ -149,11 +148,14 @@ class K2M(nn.Module):
     def sample(self, batch: Batch, options: SampleOptions, *, generator: torch.Generator) -> Sample:
         """Motions in the world, on the floor, for the batch's captions and lengths.
 
-        Read from the batch: the first caption and `frame_mask`; with `regenerate_s` also its
+        Read from the batch: the first caption and `frame_mask`, instead of which `predict_length`
+        takes lengths that the captions suggest; with `regenerate_s` also its
         tokens or keypoints, of which the spans are made anew. Frames beyond the last whole token
         repeat it. Shape, as all else, comes from the tokens: one per clip, its mean over the frames
         where the tokenizer has one per frame.
         """
+        if options.predict_length:
+            batch = self._with_length(batch, self.predict_frames(batch, generator=generator))
         tokens = self.sample_tokens(batch, options, generator=generator)
         smpl = self.tokenizer.decode(tokens.ids)
         return Sample(motion=self._motion(smpl, tokens, batch))
@@ -232,6 +234,19 @@ class K2M(nn.Module):
         drawn = torch.multinomial(chance.cpu(), 1, generator=generator)[:, 0] + 1
         return (STRIDE * drawn).to(chance.device)
 
+    def _with_length(self, batch: Batch, frames: Int[Tensor, "b"]) -> Batch:
+        """The captions alone, with other lengths."""
+        mask = torch.arange(int(frames.max()), device=frames.device) < frames[:, None]
+        return Batch(
+            clip_ids=batch.clip_ids,
+            fps=batch.fps,
+            frame_mask=mask,
+            text=batch.text,
+            text_mask=batch.text_mask,
+            has_text=batch.has_text,
+            noise_key=batch.noise_key,
+        )
+
     def _motion(self, smpl: Smpl, tokens: Tokens, batch: Batch) -> Motion:
         """World motion: y up, the first pelvis above the origin, the lowest foot on the floor."""
         body = self.tokenizer.body.on(tokens.ids.device)
@@ -254,26 +269,6 @@ class K2M(nn.Module):
             motion, R_parent_child=motion.R_parent_child[clip, index], translation=path
         )
         return on_the_floor(upright(motion, body), body)
-
-
-def upright(motion: Motion, body: BodyModel) -> Motion:
-    """A motion in a level camera's frame (y down), seen in a world with y up and +z towards it."""
-    turn = matrix_from_rotvec(motion.R_parent_child.new_tensor([torch.pi, 0.0, 0.0]))
-    pelvis = body.rest_joints(motion.betas)[..., None, 0, :]
-    R = motion.R_parent_child.clone()
-    R[..., 0, :, :] = turn @ R[..., 0, :, :]
-    place = (motion.require_translation() + pelvis) @ turn.mT - pelvis
-    return replace(motion, R_parent_child=R, translation=place, frame="world")
-
-
-def on_the_floor(motion: Motion, body: BodyModel) -> Motion:
-    """Moved so that the first pelvis is above the origin and the lowest foot at y = 0."""
-    path = motion.require_translation()
-    feet = body.vertices(motion.R_parent_child, motion.betas, path, index=body.contact_vertices)
-    pelvis = path[..., :1, :] + body.rest_joints(motion.betas)[..., None, 0, :]
-    shift = -pelvis
-    shift[..., 1] = -feet[..., 1].amin((-2, -1))[..., None]
-    return replace(motion, translation=path + shift)
 
 
 def _scored(

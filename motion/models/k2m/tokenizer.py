@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from motion.batch import Batch
+from motion.body.keypoint_map import KeypointMap
 from motion.losses import global_mean
 from motion.models.k2m.config import NUM_POINTS, STRIDE, AdapterConfig, TokenizerConfig
 from motion.models.k2m.convolutions import Decoder, Encoder
@@ -55,6 +56,7 @@ class Tokenizer(nn.Module):
         self.quantizer = ResidualQuantizer(config.quantizer, config.width)
         self.decoder = Decoder(config.width, config.head.num_channels, config.dropout)
         self.body = PlacedBody(config.body)
+        self._maps: dict[torch.device, KeypointMap] = {}
 
     @property
     def device(self) -> torch.device:
@@ -87,7 +89,9 @@ class Tokenizer(nn.Module):
     def projection(self, smpl: Smpl, size: Float[Tensor, "b 2"]) -> Projection:
         """Keypoints of SMPL in images of these sizes."""
         with torch.autocast(size.device.type, enabled=False):
-            points = points_of(smpl, self.body.on(size.device))
+            if size.device not in self._maps:
+                self._maps[size.device] = KeypointMap(self.body.on(size.device))
+            points = points_of(smpl, self._maps[size.device])
             return project(points, size, self.config.head.focal_px)
 
 
