@@ -1,26 +1,31 @@
-"""Guidance: one lerp of two denoisers.
+"""Guidance: one lerp of two predictions.
 
 Classifier-free guidance takes the unconditional prediction as the weak one (Ho and Salimans 2022),
-auto-guidance a weaker model (Karras et al. 2024); two conditions nest two calls.
+auto-guidance a weaker model (Karras et al. 2024); two conditions nest two calls. Predictions are
+clean data of a denoiser, or logits of codes.
 """
 
+from collections.abc import Callable
+from typing import ParamSpec
+
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from motion.diffusion.sampler import Denoiser
+P = ParamSpec("P")
 
 
-def guided(denoiser: Denoiser, weak: Denoiser, weight: float) -> Denoiser:
-    """weak + weight (denoiser - weak). Weight 1 is no guidance, and never calls `weak`.
+def guided(
+    strong: Callable[P, Tensor], weak: Callable[P, Tensor], weight: float
+) -> Callable[P, Tensor]:
+    """weak + weight (strong - weak). Weight 1 is no guidance, and never calls `weak`.
 
     A lerp of data predictions at one x_t equals the same lerp of velocities or noises, because all
     are affine in each other there.
     """
     if weight == 1.0:
-        return denoiser
+        return strong
 
-    def predict(x_t: Float[Tensor, "*x"], t: Float[Tensor, ""]) -> Float[Tensor, "*x"]:
-        return torch.lerp(weak(x_t, t), denoiser(x_t, t), weight)
+    def predict(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        return torch.lerp(weak(*args, **kwargs), strong(*args, **kwargs), weight)
 
     return predict

@@ -53,7 +53,7 @@ def facts(config: TrainConfig) -> dict[str, Any]:
         "height": height,
         "width": width,
         # What load_body takes: a body id names neither a file nor where it lies.
-        "body": config.system.model_dump().get("body", "free"),
+        "body": getattr(config.system, "body", "free"),
         "body_id": row["body_id"],
         "encoders": dict(manifest.encoders),
     }
