@@ -13,13 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from motion import paths
+from motion.prompts import output_stems, read_prompts
 
 TRACEBACK_VARIABLE: Final = "MOTION_TRACEBACK"
-FILE_SUFFIXES: Final = (".mp4", ".png", ".npz", ".gif")
-"""Files of one sample: [RGB | motion map | SMPL] video, strip, AMASS-keyed motion, and where it is
-asked for the video as a gif."""
-OTHER_SUFFIXES: Final = (".glb", ".bvh", ".npy")
 USAGE_ERROR: Final = 2
 """Exit code where the command line itself is wrong, as argparse's."""
 
@@ -71,6 +67,20 @@ def sample(
     steps: Annotated[int | None, _unless("INT", "the export's own number")] = None,
     guidance: Annotated[float | None, _unless("FLOAT", "the export's own scale")] = None,
     duration_s: Annotated[float | None, _unless("FLOAT", "as long as in training")] = None,
+    timeline: Annotated[str | None, _unless("TEXT", "none")] = None,
+    keypoints: Annotated[Path | None, _unless("PATH", "none")] = None,
+    video: Annotated[Path | None, _unless("PATH", "none")] = None,
+    pose_model: Annotated[str | None, _unless("NAME", "none")] = None,
+    music: Annotated[Path | None, _unless("PATH", "none")] = None,
+    key_motion: Annotated[Path | None, _unless("PATH", "none")] = None,
+    key_times_s: Annotated[tuple[float, ...], arg(help_behavior_hint="")] = (),
+    image: Annotated[Path | None, _unless("PATH", "a person of the training data")] = None,
+    pose: Annotated[Path | None, _unless("PATH", "found in the image by pose_model")] = None,
+    focal_px: Annotated[float | None, _unless("FLOAT", "the image's diagonal")] = None,
+    fill: Literal["crop", "pad"] = "crop",
+    refine: bool = False,
+    separate: bool = False,
+    offload: Literal["none", "layers", "split"] = "none",
     output: Annotated[Path | None, _unless("PATH", "samples/ and the prompt's words", "-o")] = None,
     json: bool = False,
 ) -> int:
@@ -85,10 +95,38 @@ def sample(
         steps: sampling steps.
         guidance: scale of classifier-free guidance, 1 is none.
         duration_s: length in seconds.
+        timeline: what happens when, such as "0-4: walks forward; 3.5-8: turns and sits"; this and
+            the following are for systems that make motion alone (genmo), and need no prompt.
+        keypoints: .npz of 2D keypoints to follow.
+        video: video to follow, in which pose_model finds the keypoints.
+        pose_model: ViTPose by folder or hub id.
+        music: sound file to dance to.
+        key_motion: motion file of key poses.
+        key_times_s: their seconds, in the file and in the result.
+        image: first frame of a video, of any size (comovi).
+        pose: motion file whose first frame is the pose; with an image, its .npz names the camera.
+        focal_px: focal length of the image, pixels.
+        fill: what happens to an image of another aspect ratio than the nearest video size.
+        refine: correct the poses with the generated motion map (comovi).
+        separate: also write the video and, losslessly, the motion map as files of their own.
+        offload: keep weights in memory: all but the layer at work, or what the GPU does not hold.
         output: stem of the files (.mp4, .npz ... is dropped); several samples get _00, _01 ...
         json: print the written files as JSON.
     """
-    texts = read_prompts(prompts)
+    followed: dict[str, Any] = {
+        "timeline": timeline,
+        "keypoints": keypoints,
+        "video": video,
+        "pose_model": pose_model,
+        "music": music,
+        "key_motion": key_motion,
+        "key_times_s": key_times_s or None,
+    }
+    first: dict[str, Any] = {"image": image, "pose": pose, "focal_px": focal_px}
+    if image is not None:  # the pose model then looks at the image
+        first |= {"fill": fill, "pose_model": followed.pop("pose_model")}
+    followed = {name: value for name, value in followed.items() if value is not None}
+    texts = read_prompts(prompts) if prompts or not followed else [timeline or ""]
     if num_samples < 1:
         raise ValueError(f"--num-samples is {num_samples}; expected at least 1")
     wanted = [text for text in texts for _ in range(num_samples)]
@@ -96,18 +134,23 @@ def sample(
     _say("loading the library ...")
     from motion.exported import newest_export
     from motion.inference import Pipeline, write_result
+    from motion.offload import OffloadConfig
 
     export = checkpoint or newest_export(system)
     _say(f"loading the export {export} ...")
-    pipeline = Pipeline.load(export)
+    placed = {} if offload == "none" else {"offload": OffloadConfig(mode=offload)}
+    pipeline = Pipeline.load(export, **placed)
+    starts = _starts(first, refine=refine)
     given = {"steps": steps, "guidance": guidance, "duration_s": duration_s}
     options = {name: value for name, value in given.items() if value is not None}
     gif = output is not None and output.suffix == ".gif"
     written: list[list[Path]] = []
     for index, (text, stem) in enumerate(zip(wanted, stems, strict=True)):
         _say(f'sample {index + 1} of {len(wanted)}, "{text}" ...')
-        (result,) = pipeline.sample([text], seed=seed + index, **options)
-        written.append(write_result(result, stem, gif=gif))
+        prompt = text if prompts or not followed else ""
+        (result,) = _sampled(pipeline, prompt, followed, seed=seed + index, **options, **starts)
+        extra = {"separate": True} if separate else {}
+        written.append(write_result(result, stem, gif=gif, **extra))
     if json:
         files = [
             {"prompt": text, "files": [str(file) for file in group]}
@@ -118,6 +161,26 @@ def sample(
         for file in (file for group in written for file in group):
             print(file)
     return 0
+
+
+def _starts(first: Mapping[str, Any], *, refine: bool) -> dict[str, Any]:
+    """Image and pose to start from and what to read from the map, where they are asked for."""
+    from motion.completion import CompletionConfig
+    from motion.conditioning.conditions import Conditions
+
+    given = {name: value for name, value in first.items() if value is not None}
+    starts: dict[str, Any] = {"conditions": Conditions.model_validate(given)} if given else {}
+    return starts | ({"completion": CompletionConfig(refine=True)} if refine else {})
+
+
+def _sampled(pipeline: Any, prompt: str, followed: Mapping[str, Any], **options: Any) -> Any:
+    """One sample, of a prompt alone or of what a motion is to follow."""
+    if not followed:
+        return pipeline.sample([prompt], **options)
+    from motion.conditioning.observations import Observations
+
+    observations = Observations.model_validate(followed)
+    return pipeline.moves([prompt], observations=observations, **options)
 
 
 def info(file: Positional[Path], /, *, json: bool = False) -> int:
@@ -172,8 +235,8 @@ def evaluate(
 
     Args:
         exports: folders of exports, one row each.
-        protocol: humanml3d-momask, humanml3d-mdm, motionweb, genmo-estimation, comovi-motion or
-            comovi-video.
+        protocol: humanml3d-momask, humanml3d-mdm, motionweb, genmo-estimation, genmo-t2m,
+            genmo-inbetween, genmo-dance, comovi-motion or comovi-video.
         evaluator: export of the evaluator whose embeddings are compared; the text-to-motion
             protocols need one.
         data: encoded dataset.
@@ -211,46 +274,6 @@ def evaluate(
         for file in files:
             print(file)
     return 0
-
-
-def read_prompts(given: Sequence[str]) -> list[str]:
-    """Captions from the command line, standard input (`-`) and .txt files, in that order.
-
-    Raises:
-        ValueError: no caption is left, or a .txt file does not exist.
-    """
-    texts: list[str] = []
-    for text in given:
-        if text == "-":
-            texts += sys.stdin.read().splitlines()
-        elif text.endswith(".txt"):
-            if not Path(text).is_file():
-                raise ValueError(f"no such file of prompts: {text}")
-            texts += Path(text).read_text(encoding="utf-8").splitlines()
-        else:
-            texts.append(text)
-    texts = [text.strip() for text in texts if text.strip()]
-    if not texts:
-        raise ValueError('no prompt given: motion sample "a person waves"')
-    return texts
-
-
-def output_stems(output: Path | None, prompts: Sequence[str]) -> list[Path]:
-    """One stem per sample: the given one, numbered where there are several samples.
-
-    Raises:
-        ValueError: the output asks for a kind of file that is not written.
-    """
-    if output is None:
-        words = "".join(c if c.isalnum() else " " for c in prompts[0].lower()).split()
-        output = paths.samples() / ("_".join(words)[:48] or "sample")
-    if output.suffix in OTHER_SUFFIXES:
-        raise ValueError(f"{output}: a sample is written as {', '.join(FILE_SUFFIXES)}")
-    stem = output.with_suffix("") if output.suffix in FILE_SUFFIXES else output
-    if len(prompts) == 1:
-        return [stem]
-    width = max(2, len(str(len(prompts) - 1)))
-    return [stem.with_name(f"{stem.name}_{index:0{width}d}") for index in range(len(prompts))]
 
 
 def _print_json(value: object) -> None:

@@ -5,7 +5,7 @@ prompts into videos, motion maps and motions; `write_result` writes them for peo
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,33 +21,21 @@ from motion.batch import Batch
 from motion.body import load_body
 from motion.body.model import BodyModel
 from motion.body.render import MapMode
-from motion.data.procedural import ProceduralConfig, StartFrame, start_frame
+from motion.completion import CompletionConfig, complete
+from motion.conditioning.conditions import Conditions
+from motion.conditioning.first_frame import FirstFrame, VideoSpace
+from motion.conditioning.observations import Observations
+from motion.data.procedural import ProceduralConfig, StartFrame
 from motion.data.video import to_frames, to_video
 from motion.encoders import Autoencoder, TextEncoder, load_autoencoder, load_text_encoder
-from motion.export.amass import write_amass
 from motion.export.provenance import Provenance
-from motion.export.video import Panel, write_gif, write_mp4
 from motion.exported import export_hash, read_config, read_weights, require_sampled
 from motion.models.system import Sample, System
-from motion.sequence import Motion
-from motion.view.render_motion import Camera, render_motion
-from motion.view.strip import strip_png
+from motion.offload import OffloadConfig, place, place_encoder
+from motion.results import Result, write_result
+from motion.view.render_motion import Camera
 
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One finished sample."""
-
-    prompt: str
-    fps: float
-    rgb: UInt8[np.ndarray, "t h w 3"]
-    motion_map: UInt8[np.ndarray, "t h w 3"]
-    motion: Motion | None
-    """World frame; None where the export predicts no motion (CoMoVi's first stage)."""
-    camera: Camera
-    """The camera of the video."""
-    body: BodyModel
-    provenance: Provenance
+__all__ = ["Pipeline", "Result", "write_result"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +50,18 @@ class Pipeline:
     system: System
     text: TextEncoder
     autoencoders: dict[str, Autoencoder]
-    """By stream: "rgb" and "map"."""
+    """By stream: "rgb" and "map"; none where the system makes motion alone."""
     body: BodyModel
     """On the CPU, where motions are posed and drawn."""
     device: str = "cpu"
     """Where system and encoders lie: "cpu" or "cuda"."""
 
     @staticmethod
-    def load(export: Path | str, *, device: str = "cpu") -> "Pipeline":
-        """Read an export; its system and encoders compute on `device`.
+    def load(
+        export: Path | str, *, device: str = "cpu", offload: OffloadConfig | None = None
+    ) -> "Pipeline":
+        """Read an export; its system and encoders compute on `device`, where their weights lie or,
+        as `offload` says, visit.
 
         Raises:
             ValueError: the folder is no export, or its weights do not fit its configuration.
@@ -82,12 +73,17 @@ class Pipeline:
         module: nn.Module = models.SYSTEMS[kind].model_validate(config["system"]).build()
         module.load_state_dict(read_weights(export), strict=True)
         assert isinstance(module, System), f"{kind} has sampling options and cannot sample"
-        module.to(device).eval()
+        offload = offload or OffloadConfig()
+        place(module.eval(), device, offload)
         folder = export / "encoders"
         text = load_text_encoder(folder / "text")
-        autoencoders = {name: load_autoencoder(folder / name) for name in ("rgb", "map")}
+        autoencoders = {
+            name: load_autoencoder(folder / name)
+            for name in ("rgb", "map")
+            if (folder / name).is_dir()
+        }
         for encoder in (text, *autoencoders.values()):
-            cast(nn.Module, encoder).to(device)
+            place_encoder(encoder, device, offload)
         return Pipeline(
             export=export,
             hash=export_hash(export),
@@ -116,6 +112,8 @@ class Pipeline:
         """
         if duration_s is None:
             return int(self.config["data"]["num_frames"])
+        if not self.makes_video:
+            return max(2, round(duration_s * self.fps))
         stride = self.autoencoders["rgb"].temporal_stride
         latents = round((duration_s * self.fps - 1) / stride)
         if latents < 1:
@@ -124,6 +122,11 @@ class Pipeline:
                 f"{(1 + stride) / self.fps:.2f} s"
             )
         return 1 + latents * stride
+
+    @property
+    def makes_video(self) -> bool:
+        """Whether samples are videos; otherwise motion alone."""
+        return "rgb" in self.autoencoders
 
     def options(self, **given: JsonValue) -> BaseModel:
         """The export's sampling options with some of them replaced.
@@ -143,22 +146,111 @@ class Pipeline:
         *,
         seed: int = 0,
         duration_s: float | None = None,
+        conditions: Conditions | None = None,
+        completion: CompletionConfig | None = None,
         **options: JsonValue,
     ) -> list[Result]:
         """One result per prompt, each from a start frame and a noise of its own.
 
         Sample i takes seed + i for both, so it is the same however many are asked for together.
+
+        Args:
+            prompts: captions.
+            seed: of the first sample.
+            duration_s: length in seconds; as in training unless given.
+            conditions: image and pose of the first frame; a person of the training data by default.
+            completion: what is read from the generated map; the root path by default.
+            options: of the system.
         """
+        if not self.makes_video:
+            if conditions is not None or completion is not None:
+                raise ValueError(
+                    f"an image, a pose or a refinement by the map are for systems that make "
+                    f"videos; {self.export} makes motion alone: leave them out"
+                )
+            return self.moves(
+                prompts, seed=seed, duration_s=duration_s, observations=None, **options
+            )
         chosen = self.options(**options)
-        asked = dict(options) if duration_s is None else {**options, "duration_s": duration_s}
+        conditions, completion = conditions or Conditions(), completion or CompletionConfig()
+        asked = {**options, **conditions.given(), **completion.given()}
+        asked |= {} if duration_s is None else {"duration_s": duration_s}
         results: list[Result] = []
         for index, prompt in enumerate(prompts):
-            start = start_frame(seed + index, self.start_config())
-            batch = self._batch(prompt, start, self.num_frames(duration_s))
+            frame = conditions.first_frame(
+                seed + index, self.start_config(), self.body, self._space(), self.device
+            )
+            batch = self._batch(prompt, frame.start, self.num_frames(duration_s))
             generator = torch.Generator().manual_seed(seed + index)
             sample = self.generate(batch, chosen, generator)
-            results.append(self._result(sample, prompt, start, seed + index, asked))
+            if sample.motion is not None:
+                readable = self.map_mode == "flat"
+                whole = complete(sample, batch, self.body, readable=readable, config=completion)
+                sample = dataclasses.replace(sample, motion=whole)
+            record = self._provenance(prompt, seed + index, asked)
+            results.append(self._result(sample, frame, record))
         return results
+
+    def moves(
+        self,
+        prompts: Sequence[str] = ("",),
+        *,
+        seed: int = 0,
+        duration_s: float | None = None,
+        observations: Observations | None = None,
+        **options: JsonValue,
+    ) -> list[Result]:
+        """Motion alone, one per prompt, of systems that make no video; sample i takes seed + i.
+
+        Args:
+            prompts: captions of the whole clip; empty where the observations say what is done.
+            seed: of the first sample's noise.
+            duration_s: length in seconds; that of the observations, or as in training, unless
+                given.
+            observations: timeline, keypoints, video, music and key poses to follow.
+            options: of the system.
+        """
+        chosen, given = self.options(**options), observations or Observations()
+        asked = {**options, **given.given()}
+        asked |= {} if duration_s is None else {"duration_s": duration_s}
+        whole = duration_s is not None or not given.given()
+        results: list[Result] = []
+        for index, prompt in enumerate(prompts):
+            batch = given.batch(
+                prompt,
+                self.text,
+                self.body,
+                fps=self.fps,
+                num_frames=self.num_frames(duration_s) if whole else None,
+                device=self.device,
+            )
+            generator = torch.Generator().manual_seed(seed + index)
+            motion = self.generate(batch, chosen, generator).motion
+            assert motion is not None, "a system of motion makes one"
+            results.append(
+                Result(
+                    prompt=prompt or (given.timeline or ""),
+                    fps=self.fps,
+                    rgb=None,
+                    motion_map=None,
+                    motion=motion[0],
+                    camera=None,
+                    body=self.body,
+                    provenance=self._provenance(prompt, seed + index, asked),
+                )
+            )
+        return results
+
+    def _provenance(self, prompt: str, seed: int, asked: Mapping[str, JsonValue]) -> Provenance:
+        return Provenance(
+            system=self.config["system"]["kind"],
+            export=str(self.export),
+            export_hash=self.hash,
+            prompt=prompt,
+            seed=seed,
+            options=dict(asked),
+            licences=tuple(self.config["data"].get("licences", ())),
+        )
 
     def generate(self, batch: Batch, options: BaseModel, generator: torch.Generator) -> Sample:
         """A sample for the batch's conditions, decoded, on the CPU wherever it was computed."""
@@ -174,6 +266,16 @@ class Pipeline:
         if sample.latent_map is not None:
             pixels["motion_map"] = self.autoencoders["map"].decode(sample.latent_map)
         return dataclasses.replace(sample, **pixels)
+
+    def _space(self) -> VideoSpace:
+        """Sizes of video that the export can make."""
+        data, patch = self.config["data"], self.config["system"].get("patch", (1, 1, 1))
+        return VideoSpace(
+            area=int(data["height"]) * int(data["width"]),
+            cell=self.autoencoders["rgb"].spatial_stride * int(patch[1]),
+            map_mode=self.map_mode,
+            fps=self.fps,
+        )
 
     def start_config(self) -> ProceduralConfig:
         """People, rooms and cameras as in the training data, standing still."""
@@ -219,83 +321,27 @@ class Pipeline:
         video = to_video(frame[None]).to(self.device)
         return self.autoencoders[name].encode(video).cpu()
 
-    def _result(
-        self,
-        sample: Sample,
-        prompt: str,
-        start: StartFrame,
-        seed: int,
-        asked: dict[str, JsonValue],
-    ) -> Result:
+    def _result(self, sample: Sample, frame: FirstFrame, record: Provenance) -> Result:
         assert sample.rgb is not None
         assert sample.motion_map is not None
         motion = None if sample.motion is None else sample.motion[0]
-        if motion is not None and motion.translation is None:
-            # The network predicts rotations only: the person stays where the first frame has it.
-            held = start.motion.require_translation()[:1].expand(motion.num_frames, 3)
-            motion = dataclasses.replace(motion, translation=held.to(motion.R_parent_child))
-        provenance = Provenance(
-            system=self.config["system"]["kind"],
-            export=str(self.export),
-            export_hash=self.hash,
-            prompt=prompt,
-            seed=seed,
-            options=asked,
-            licences=tuple(self.config["data"].get("licences", ())),
-        )
-        height, width = start.rgb.shape[:2]
+        rgb, motion_map = to_frames(sample.rgb[0]), to_frames(sample.motion_map[0])
+        intrinsics = frame.start.view.intrinsics
+        if frame.canvas is not None:
+            rgb, motion_map = frame.canvas.restore(rgb), frame.canvas.restore(motion_map)
+            intrinsics = frame.canvas.restored_intrinsics(intrinsics)
         return Result(
-            prompt=prompt,
+            prompt=record.prompt,
             fps=self.fps,
-            rgb=to_frames(sample.rgb[0]),
-            motion_map=to_frames(sample.motion_map[0]),
+            rgb=rgb,
+            motion_map=motion_map,
             motion=motion,
             camera=Camera(
-                T_camera_world=start.view.T_camera_world,
-                intrinsics=start.view.intrinsics,
-                height=height,
-                width=width,
+                T_camera_world=frame.start.view.T_camera_world,
+                intrinsics=intrinsics,
+                height=rgb.shape[1],
+                width=rgb.shape[2],
             ),
             body=self.body,
-            provenance=provenance,
+            provenance=record,
         )
-
-
-def write_result(result: Result, stem: Path, *, gif: bool = False) -> list[Path]:
-    """Write `stem`.mp4 [RGB | motion map | SMPL], .png (strip) and, with a motion, .npz (AMASS).
-
-    `gif` adds the mp4's picture as an endless gif.
-    """
-    panels = [
-        Panel(frames=result.rgb, label="RGB"),
-        Panel(frames=result.motion_map, label="motion map", sharp=True),
-    ]
-    rows = {"RGB": result.rgb, "motion map": result.motion_map}
-    written: list[Path] = []
-    if result.motion is not None:
-        posed = render_motion(result.body, result.motion, camera=result.camera.enlarged(2))
-        panels.append(Panel(frames=posed, label="SMPL"))
-        rows["SMPL"] = posed
-        written.append(
-            write_amass(
-                stem.with_name(stem.name + ".npz"), result.motion, result.body, result.provenance
-            )
-        )
-    if gif:
-        file = stem.with_name(stem.name + ".gif")
-        written.append(write_gif(file, panels, result.fps, provenance=result.provenance))
-    written.append(
-        write_mp4(
-            stem.with_name(stem.name + ".mp4"), panels, result.fps, provenance=result.provenance
-        )
-    )
-    written.append(
-        strip_png(
-            stem.with_name(stem.name + ".png"),
-            rows,
-            result.fps,
-            title=f"“{result.prompt}”",
-            provenance=result.provenance,
-        )
-    )
-    return written

@@ -226,3 +226,19 @@ def test_a_damaged_file_is_named(
     said = capsys.readouterr().err
     assert said.startswith(f"motion: {file} is damaged or no {suffix} file: ")
     assert said.count("\n") == 1
+
+
+def test_image_pose_and_refinement_reach_the_pipeline(
+    pipeline: SimpleNamespace, tmp_path: Path
+) -> None:
+    words = ("sample", "wave", "-o", str(tmp_path / "a"), "--image", "a.png", "--pose", "a.npz")
+    assert run(*words, "--fill", "pad", "--refine") == 0
+    (given,) = pipeline.options
+    assert given["conditions"].given() == {
+        "image": str(Path("a.png").absolute()),
+        "pose": str(Path("a.npz").absolute()),
+        "fill": "pad",
+    }
+    assert given["completion"].refine
+    assert run("sample", "wave", "-o", str(tmp_path / "a"), "--image", "a.png") == 1
+    assert len(pipeline.options) == 1, "an image without a pose is refused before sampling"
