@@ -13,152 +13,28 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import mlflow
-import numpy as np
 import ray
-import torch
 import tyro
 from pydantic import BaseModel, ConfigDict, Field
 from tyro.conf import Positional
 
 from motion import paths
-from motion.batch import Batch
-from motion.data.collate import collate
-from motion.data.encode import EncodeConfig, encode
-from motion.data.manifest import Manifest
-from motion.data.plan import ClipRef, Plan
-from motion.data.prepare import PrepareConfig, prepare
-from motion.data.procedural import ProceduralConfig
-from motion.data.reading import Reader
 from motion.data.storage import replacing
-from motion.models.comovi.config import PARTS, CoMoViConfig
-from motion.models.comovi.system import CoMoVi
 from motion.training.tracking import git_state
-from tuning.ablations import AblationTable, Claim, definition_hash, run_table
+from tuning.ablations import AblationTable, definition_hash, run_table
+from tuning.comovi_tables import comovi_architecture, comovi_interaction, comovi_map
+from tuning.genmo_tables import genmo_2d, genmo_modes
+from tuning.k2m_tables import k2m_adapter, k2m_losses
 from tuning.verdicts import flat_metrics, render
 
-COLUMNS: Final = (
-    "latent_rgb", "latent_map", "text_embedding", "text_mask", "smpl_rotvec", "smpl_translation",
-    "smpl_betas", "intrinsics", "T_camera_world",
-)  # fmt: skip
-
-
-def train_comovi(
-    *,
-    seed: int,
-    folder: Path,
-    root: str,
-    interaction: str,
-    steps: int,
-    batch_size: int,
-    num_frames: int,
-) -> dict[str, float]:
-    """Train tiny CoMoVi in this process and measure held-out losses, the same draws for all cells.
-
-    One process, plain AdamW and no autocast: a cell compares presets, not the trainer. The
-    network's weights, the order of the clips and the noise derive from the seed alone.
-    """
-    del folder
-    torch.manual_seed(seed)
-    torch.set_num_threads(2)
-    parts = tuple(part for part in PARTS if interaction != "none" or part != "bridges")
-    tiny = CoMoViConfig.tiny().model_dump()
-    config = CoMoViConfig.model_validate(
-        {**tiny, "interaction": interaction, "trainable": parts, "pose_positions": num_frames - 1}
-    )
-    system = config.build()
-    optimizer = torch.optim.AdamW(system.parameters(), lr=3e-3, betas=(0.9, 0.99))
-    rise, fall = max(1, steps // 10), steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda k: min(1.0, (k + 1) / rise) * 0.5 * (1 + np.cos(np.pi * min(k, fall) / fall)),
-    )
-    batches = _batches(Path(root), "train", batch_size, seed)
-    system.train()
-    for step in range(steps):
-        loss, _ = system(batches(step).stamp(step=step, steps=steps, seed=seed))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(system.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return held_out_losses(system, Path(root), batch_size)
-
-
-def held_out_losses(system: CoMoVi, root: Path, batch_size: int) -> dict[str, float]:
-    """Means over all validation clips, four draws of noise and time each."""
-    batches = _batches(root, "validation", batch_size, seed=0)
-    system.eval()
-    sums: dict[str, list[torch.Tensor]] = {}
-    count = len(Manifest.load(root).select("validation")) // batch_size
-    with torch.no_grad():
-        for index in range(count):
-            for draw in range(4):
-                losses = system.clip_losses(batches(index), use=f"ablation/{draw}")
-                for name, values in losses.items():
-                    sums.setdefault(name, []).append(values)
-    return {name: float(torch.cat(values).nanmean()) for name, values in sums.items()}
-
-
-def _batches(root: Path, split: str, batch_size: int, seed: int) -> Callable[[int], Batch]:
-    clips = [ClipRef.of(row) for row in Manifest.load(root).select(split) if not row.flagged]
-    plan = Plan(clips, seed=seed, micro_batch=batch_size, accumulation=1, world=1)
-    reader = Reader(plan, root, COLUMNS)
-
-    def batch(step: int) -> Batch:
-        found, replaced = reader.read(plan.step(step)[0][0])
-        if replaced:
-            raise ValueError(f"clips cannot be read: {'; '.join(replaced)}")
-        return Batch.from_columns(collate(found))
-
-    return batch
-
-
-NUM_FRAMES: Final = 17
-
-
-def comovi_interaction(root: Path) -> AblationTable:
-    """How the streams exchange features (CoMoVi, section 4.5 and Fig. 8)."""
-    raw = root.with_name(root.name + "-raw")
-    clip = ProceduralConfig(num_frames=NUM_FRAMES, height=96, width=96)
-
-    def data(folder: Path) -> None:
-        del folder
-        prepare(PrepareConfig(root=raw, num_train=256, num_validation=64, num_test=0, clip=clip))
-        encode(EncodeConfig(raw_root=raw, root=root, fit_clips=64, measured_clips=16))
-
-    text = "section 4.5: fused features injected into the motion branch disturb it"
-
-    def claim(better: str, worse: str, metric: str, source: str) -> Claim:
-        return Claim(better=better, worse=worse, metric=metric, direction="lower", source=source)
-
-    guided = "section 4.5: without the motion branch's guidance the video degrades"
-    return AblationTable(
-        name="comovi-interaction",
-        presets={
-            name: {"interaction": name} for name in ("single_m2v", "single_v2m", "dual", "none")
-        },
-        claims=(
-            claim("single_m2v", "dual", "flow_map", text),
-            claim("single_m2v", "single_v2m", "flow_map", text),
-            claim("single_m2v", "none", "flow_rgb", guided),
-            claim("single_m2v", "dual", "joints", text),
-        ),
-        cell=train_comovi,
-        metrics={
-            "flow_rgb": "flow loss, video",
-            "flow_map": "flow loss, motion map",
-            "joints": "joint loss (m²)",
-        },
-        settings={"root": str(root), "steps": 300, "batch_size": 8, "num_frames": NUM_FRAMES},
-        note="Tiny CoMoVi from scratch on embedded clips, minutes per cell: it shows what an "
-        "exchange of features does to a small model's held-out losses, not to a pretrained "
-        "video model's samples, which the paper judges.",
-        prepare=data,
-    )
-
-
 TABLES: Final[Mapping[str, Callable[[Path], AblationTable]]] = {
-    "comovi-interaction": comovi_interaction
+    "comovi-interaction": comovi_interaction,
+    "comovi-map": comovi_map,
+    "comovi-architecture": comovi_architecture,
+    "k2m-adapter": k2m_adapter,
+    "genmo-2d": genmo_2d,
+    "genmo-modes": genmo_modes,
+    "k2m-losses": k2m_losses,
 }
 """By name; each is given the folder of its encoded data."""
 
