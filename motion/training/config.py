@@ -25,7 +25,6 @@ from motion import models, paths
 from motion.data.claim import flatten
 from motion.data.pipeline import StreamConfig
 from motion.networks.kernel import Kernel
-from motion.networks.kernel import Kernel
 
 
 def _absolute(path: Path) -> Path:
@@ -142,7 +141,6 @@ EXECUTION_FIELDS = frozenset(
     | {"checkpoint_every", "keep_checkpoints", "max_failures", "validate_with", "record_steps"}
     | {"storage", "tracking_uri", "experiment", "profile", "price_per_hour", "peak_tflops"}
     | {"attention", "sequence_parallel", "compile_blocks"}
-    | {"attention", "sequence_parallel", "compile_blocks"}
 )
 """Fields that change where and how a run executes but not what it computes: a run may be
 continued with other values, as long as the global batch stays the same."""
@@ -176,14 +174,6 @@ class TrainConfig(_Frozen):
     """DeepSpeed ZeRO: 0 replicates, 1 shards optimizer state, 2 gradients too, 3 weights too."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Weights in the forward pass; master weights, optimizer state and EMA stay fp32."""
-    attention: Kernel = "auto"
-    """Kernel of the attention layers; "auto" leaves the choice to torch."""
-    sequence_parallel: Count = 1
-    """Workers that share the tokens of one clip (Ulysses), for clips that are too long for one
-    device; divides num_workers, the attention heads and the tokens. 1: each has its own clips."""
-    compile_blocks: bool = False
-    """Compile the repeated blocks with torch.compile; needs a C++ compiler (CPU) or Triton (GPU),
-    and a ZeRO stage below 3, whose hooks on every layer would cut the graphs to pieces."""
     attention: Kernel = "auto"
     """Kernel of the attention layers; "auto" leaves the choice to torch."""
     sequence_parallel: Count = 1
@@ -258,25 +248,6 @@ class TrainConfig(_Frozen):
                 "write sqlite:////absolute/path.db or a server URL"
             )
         return self
-
-    @model_validator(mode="after")
-    def _executable(self) -> "TrainConfig":
-        if self.num_workers % self.sequence_parallel:
-            raise ValueError(
-                f"num_workers {self.num_workers} is no multiple of sequence_parallel "
-                f"{self.sequence_parallel}: change one of them"
-            )
-        if self.compile_blocks and self.zero_stage == 3:
-            raise ValueError(
-                "compile_blocks needs a zero_stage below 3, whose hooks on every layer would cut "
-                "the compiled graphs to pieces: use stage 2, or leave the blocks uncompiled"
-            )
-        return self
-
-    @property
-    def data_ranks(self) -> int:
-        """Groups of workers that have clips of their own."""
-        return self.num_workers // self.sequence_parallel
 
     @model_validator(mode="after")
     def _executable(self) -> "TrainConfig":

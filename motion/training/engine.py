@@ -25,7 +25,6 @@ from torch.profiler import record_function
 from motion.batch import Batch
 from motion.models.system import Logs
 from motion.training import execution
-from motion.training import execution
 from motion.training.config import OptimizerConfig, TrainConfig
 
 LARGE_PARAMETERS = 1_000_000_000
@@ -106,7 +105,6 @@ class Engine:
         trainable = [p for p in module.parameters() if p.requires_grad]
         if not trainable:
             raise ValueError(f"{type(module).__name__} has no trainable parameter")
-        execution.prepare(module, config)
         execution.prepare(module, config)
         settings = deepspeed_config(config)
         if load_universal:
