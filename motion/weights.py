@@ -249,7 +249,7 @@ def _bytes(name: str, value: Tensor, spec: Spec) -> memoryview:
     if tuple(value.shape) != spec.shape:
         raise ValueError(f"{name} has shape {tuple(value.shape)}, {spec.shape} was announced")
     flat = value.detach().to("cpu", spec.dtype).contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
 def summary(names: Iterable[str], depth: int = 2) -> str:

@@ -133,7 +133,7 @@ def open_pretrained(
         )
     files = TensorFiles(find_files(source, revision))
     layout = layout_of(files.specs)
-    new = tuple(
+    new: tuple[Part, ...] = tuple(
         part
         for part in PARTS
         if part in fresh or (part in COUPLING_PARTS and layout in ("diffusers", "wan"))
