@@ -26,7 +26,7 @@ class CompletionConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     refine: bool = False
-    """Correct the poses with the map; without, they stay the system's and only the path is taken."""
+    """Correct the poses with the map; without, they stay the system's: the path alone is taken."""
     shape_std: NonNegativeFloat = 0.0
     """How far the betas may leave the given ones, in standard deviations of people; 0 holds them.
     For betas that are guessed, not known; with a refinement alone."""
@@ -92,7 +92,7 @@ def complete(
         whole = fit_map(
             body, one, frames, intrinsics[index], cameras[index], first=start, config=fit
         ).motion
-        found.append(whole if config.refine else replace(one, translation=whole.translation))
+        found.append(whole if config.refine else _on_path(body, one, whole))
     return replace(
         motion,
         R_parent_child=torch.stack([one.R_parent_child for one in found]),
@@ -113,6 +113,16 @@ def _known(
     known = (batch.translation[:, 0], batch.intrinsics[:, 0], batch.T_camera_world[:, 0])
     start, intrinsics, camera = (value.float().cpu() for value in known)
     return start, intrinsics, camera
+
+
+def _on_path(body: BodyModel, motion: Motion, whole: Motion) -> Motion:
+    """Other poses on the path of a refined motion, as high above the ground as its body is."""
+    refined, own = (
+        body.vertices(one.R_parent_child, one.betas)[..., 1].amin(1) for one in (whole, motion)
+    )
+    path = whole.require_translation().clone()
+    path[:, 1] += refined - own
+    return replace(motion, translation=path)
 
 
 def _held(motion: Motion, start: Float[Tensor, "3"]) -> Motion:

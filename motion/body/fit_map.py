@@ -31,7 +31,7 @@ from motion.body.layout import spread_vertices
 from motion.body.map_drawing import agreement, draw, shown
 from motion.body.map_moments import Moments, likeness, moments, transport
 from motion.body.model import BodyModel
-from motion.body.placement import motion_in_camera, motion_in_world, place_in_map
+from motion.body.placement import grounded, motion_in_camera, motion_in_world, place_in_map
 from motion.body.pose_prior import PosePrior
 from motion.body.render import decode_motion_map
 from motion.camera import project
@@ -73,8 +73,9 @@ _HELD = 1e-3
 """Standard deviation of betas that are held: theirs are units of the body's own spread."""
 _PIN_M = 0.1
 _HIDDEN = 0.3
-_PLACE_M = 0.5
-"""Standard deviation of the path around where it begins: without a map, people stay there."""
+_PLACE_M = 0.3
+"""Standard deviation of the path around the spot where it begins, with the feet on the ground:
+where the map says nothing, people stay there."""
 
 
 class _Scene(NamedTuple):
@@ -136,18 +137,22 @@ def fit_map(
     if first is not None:
         alone = replace(motion, R_parent_child=motion.R_parent_child[:1], translation=first[None])
         anchor = motion_in_camera(body, alone, T_camera_world).require_translation()[0]
-    place = seen.translation
+    place, up = seen.translation, T_camera_world[:3, 1].to(seen.R_parent_child)
+    rise = grounded(body, seen, up)
     if place is None:
         place = place_in_map(
-            body, seen, scene.seen, intrinsics, first=anchor,
+            body, seen, scene.seen, intrinsics, first=anchor, rise=rise,
             acceleration_m_s2=config.acceleration_m_s2,
         )  # fmt: skip
     given = Pose(seen.R_parent_child[None], place[None], motion.betas[None])
+    expected = rise + ((place - rise).median(0).values if anchor is None else anchor)
     pose, error = given, torch.zeros(1, motion.num_frames)
     for count in range(config.rounds):
         judge = 2 * count >= config.rounds
         targets = _targets(scene, pose, config, judge=judge)
-        problem = _problem(scene, given, targets, anchor, motion.fps, config)
+        problem = _problem(
+            scene, given, targets, expected, motion.fps, config, anchored=anchor is not None
+        )
         error = _distance(problem, pose)
         pose, _ = minimize(problem, pose, config.iterations)
     found = replace(
@@ -187,9 +192,11 @@ def _problem(
     scene: _Scene,
     given: Pose,
     targets: tuple[Float[Tensor, "t m 2"], Float[Tensor, "t m"]],
-    anchor: Float[Tensor, "3"] | None,
+    expected: Float[Tensor, "t 3"],
     fps: float,
     config: MapFitConfig,
+    *,
+    anchored: bool,
 ) -> Problem:
     """Vertices and pins, where the map sends them, and what is known besides."""
     target, weight = targets
@@ -198,8 +205,7 @@ def _problem(
     smooth[-3:] = config.acceleration_m_s2**-2
     std = target.new_full((1, frames, NUM_JOINTS - 1, 3), config.pose_std_rad)
     known = target.new_full((1, frames, 1), _PLACE_M**-2)
-    expected = given.translation.median(1, keepdim=True).values if anchor is None else anchor
-    if anchor is not None:
+    if anchored:
         known[:, 0] = config.first_std_m**-2
     return Problem(
         markers=scene.markers,
@@ -212,7 +218,7 @@ def _problem(
         smooth=smooth * fps**4,
         shape_mean=given.betas,
         shape_precision=max(config.shape_std, _HELD) ** -2,
-        place=expected.expand(1, frames, 3),
+        place=expected[None],
         place_precision=known,
     )
 

@@ -56,6 +56,7 @@ def place_in_map(
     intrinsics: Float[Tensor, "3 3"],
     *,
     first: Float[Tensor, "3"] | None = None,
+    rise: Float[Tensor, "t 3"] | None = None,
     acceleration_m_s2: float = 8.0,
     noise_m: float = 0.05,
 ) -> Float[Tensor, "t 3"]:
@@ -72,6 +73,7 @@ def place_in_map(
         seen: moments of the map's parts, of the motion's frames.
         intrinsics: of the map.
         first: translation of the first frame, where it is known.
+        rise: displacements that are expected (see `grounded`); the path is smooth around them.
         acceleration_m_s2: usual acceleration of the root.
         noise_m: standard deviation of a part's center, seen from the side.
 
@@ -82,12 +84,13 @@ def place_in_map(
         raise ValueError("the motion map shows no person: the motion cannot be placed in it")
     frames = motion.num_frames
     start = motion.R_parent_child.new_tensor([0.0, 0.0, _START_DEPTH_M])
-    place = (start if first is None else first).expand(frames, 3)
+    moved = torch.zeros_like(start).expand(frames, 3) if rise is None else rise
+    place = moved + (start if first is None else first)
     stiffness = _stiffness(frames, acceleration_m_s2 / motion.fps**2, _SPEED_M_S / motion.fps)
     stiffness = stiffness.to(place)
     for _ in range(_ROUNDS):
         center, area = _facing_centers(body, motion, place)
-        rows, right = _equations(center, seen.mean[..., :2], intrinsics)
+        rows, right = _equations(center + moved[:, None], seen.mean[..., :2], intrinsics)
         depth = (center[..., 2] + place[:, None, 2]).clamp(min=0.1)
         # A generated map loses parts: those of another size than the body's say nothing.
         pixels = area * intrinsics[0, 0] * intrinsics[1, 1] / depth**2
@@ -100,13 +103,27 @@ def place_in_map(
         system = torch.einsum("st,ab->satb", stiffness, torch.eye(3).to(place))
         index = torch.arange(frames)
         system[index, :, index] += matrix + 1e-6 * torch.eye(3).to(place)
-        slope = slope + 1e-6 * place
+        slope = slope + 1e-6 * (place - moved)
         if first is not None:
             system[0, :, 0] += 1e8 * torch.eye(3).to(place)
-            slope[0] += 1e8 * first
+            slope[0] += 1e8 * (first - moved[0])
         flat = system.reshape(3 * frames, 3 * frames).double()
-        place = torch.linalg.solve(flat, slope.flatten().double()).to(place).unflatten(0, (-1, 3))
+        solved = torch.linalg.solve(flat, slope.flatten().double()).to(place)
+        place = moved + solved.unflatten(0, (-1, 3))
     return place
+
+
+def grounded(body: BodyModel, motion: Motion, up: Float[Tensor, "3"]) -> Float[Tensor, "t 3"]:
+    """Displacements along `up` that keep the lowest vertex where the first frame has it.
+
+    Args:
+        body: the motion's.
+        motion: (t, 24, 3, 3); its translation is not read.
+        up: unit vector against gravity, in the motion's frame.
+    """
+    height = body.vertices(motion.R_parent_child, motion.betas) @ up
+    lowest = height.amin(1)
+    return (lowest[:1] - lowest)[:, None] * up
 
 
 def _facing_centers(
