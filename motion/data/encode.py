@@ -32,6 +32,7 @@ from motion.data.room import cluster_nodes, require_room
 from motion.data.schema import check_row, encode_tensor, seal
 from motion.data.segments import read_segments
 from motion.data.storage import read_rows, write_shard
+from motion.data.video import decode_mp4
 from motion.encoders import (
     MapReadoutConfig,
     PatchAutoencoderConfig,
@@ -39,6 +40,7 @@ from motion.encoders import (
     WanAutoencoderConfig,
     WordVectorsConfig,
 )
+from motion.encoders.frames import TransformersFrames, TransformersFramesConfig
 
 _STATE_FILE: Final = "encode.json"
 _WHAT: Final = "an encoded data set"
@@ -66,6 +68,9 @@ class EncodeConfig(BaseModel):
     parts cannot be read, are decoded linearly."""
     measured_clips: int = Field(default=32, ge=1)
     """Validation clips (train clips where there are none) that reconstruction is measured on."""
+    image: TransformersFramesConfig | None = Field(default=None, exclude_if=lambda x: x is None)
+    """Image model (or VideoMAE) whose features per frame of the video are kept, for estimation from
+    images; None has none, and is then not named in the identity."""
     segments: bool = Field(default=False, exclude_if=lambda segments: not segments)
     """Encode the captions of parts of clips too, with their time windows. Not named in the identity
     of a data set without them."""
@@ -115,6 +120,9 @@ def encode(config: EncodeConfig) -> Path:
     require_room(config.actors, each, cluster_nodes(), what="encoding actors", how=how)
     choice = EncoderChoice(config.text, config.video, config.map_readout, config.fit_clips)
     make_encoders(raw, config.root, choice, cpus=config.actor_cpus)
+    folder = config.root / "encoders" / "image"
+    if config.image is not None and not (folder / "config.json").is_file():
+        TransformersFrames(config.image).save(folder)
     started = time.monotonic()
     jobs = list(_jobs(raw.rows, config.clips_per_file))
     pending = [job for job in jobs if not (config.root / job["file"]).is_file()]
@@ -202,6 +210,10 @@ class _EncodeFiles:
     def __init__(self, config: EncodeConfig) -> None:
         self._config = config
         self._encoders = Encoders(config.root, gpu=config.actor_gpus > 0)
+        self._image: TransformersFrames | None = None
+        if config.image is not None:
+            self._image = TransformersFrames.load(config.root / "encoders" / "image")
+            self._image.to("cuda" if config.actor_gpus > 0 else "cpu")
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         files = [self._write(json.loads(str(job))) for job in batch["job"]]
@@ -227,6 +239,9 @@ class _EncodeFiles:
         out["text_mask"] = encode_tensor(mask.cpu().numpy().astype(np.uint8))
         if self._config.segments:
             out |= self._segments(row)
+        if self._image is not None and row["rgb"] is not None:
+            features = self._image.encode(decode_mp4(bytes(row["rgb"])))
+            out["image_features"] = encode_tensor(features.numpy().astype(np.float16))
         for name, (column, latent_column) in VIDEOS.items():
             if row[column] is None:
                 continue

@@ -142,7 +142,7 @@ def read(
 def descriptions(root: Path) -> dict[str, dict[str, Any]]:
     """Id and hash of each encoder, for the manifest and the shard metadata."""
     out: dict[str, dict[str, Any]] = {}
-    for name in ("text", *VIDEOS):
+    for name in ("text", *VIDEOS, "image"):
         if not (root / "encoders" / name / "config.json").is_file():
             continue  # text alone was encoded
         record = json.loads((root / "encoders" / name / "config.json").read_text())

@@ -74,7 +74,7 @@ def batch(lengths: list[int] | None = None, frames: int = 24, **changes: Any) ->
 def watched(whole: Batch, has: list[bool] | None = None) -> Batch:
     """The batch seen by a camera that stands still 4 m away, with keypoints."""
     from motion.camera import project, to_camera
-    from motion.models.genmo.conditions import level_camera
+    from motion.models.genmo.observed import level_camera
 
     size, frames = whole.frame_mask.shape
     body = load_body("free")

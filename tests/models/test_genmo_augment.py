@@ -9,11 +9,13 @@ from motion.models.genmo.augment import (
     estimation_conditions,
     generation_conditions,
     hidden_keypoints,
+    key_frames,
     keypoint_noise,
 )
 from motion.models.genmo.cameras import MOVES, SIDE_PX, focal_px, synthetic_cameras
-from motion.models.genmo.conditions import boxes_of, conditions_of, observed_of
+from motion.models.genmo.conditions import conditions_of
 from motion.models.genmo.config import Augmentation
+from motion.models.genmo.observed import boxes_of, observed_of
 from motion.skeleton import COCO_17
 
 KEYS = torch.tensor([noise_key(0, 0, f"c{i}") for i in range(300)])
@@ -108,6 +110,16 @@ def test_told_clips_never_show_their_camera_to_generation() -> None:
     seen = estimation_conditions(full, data.noise_key, plan, told)
     assert seen.has("keypoints").all()
     assert seen.has("camera").all()
+
+
+def test_key_poses_are_given_in_a_few_real_frames_of_a_share_of_clips() -> None:
+    mask = torch.arange(40) < torch.tensor([40, 9]).repeat(150)[:, None]
+    keys = key_frames(KEYS, Augmentation(keyframes=0.4), "use", mask)
+    assert not (keys & ~mask).any()
+    count = keys.sum(1)
+    assert float((count > 0).float().mean()) == pytest.approx(0.4, abs=0.08)
+    assert int(count.max()) <= 5
+    assert len(set(count[count > 0].tolist())) == 5
 
 
 def test_evaluation_hides_nothing_and_films_what_was_not_filmed() -> None:

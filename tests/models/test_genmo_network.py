@@ -17,8 +17,9 @@ from motion.models.genmo.attention import (
     rotate,
 )
 from motion.models.genmo.blocks import TextBlock, Texts
-from motion.models.genmo.conditions import conditions_of, observed_of
+from motion.models.genmo.conditions import conditions_of
 from motion.models.genmo.config import GenmoConfig
+from motion.models.genmo.observed import observed_of
 
 
 @pytest.mark.parametrize(

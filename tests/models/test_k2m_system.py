@@ -21,7 +21,7 @@ from motion.models.k2m.world import on_the_floor, upright
 from motion.models.system import System
 from motion.sequence import Motion
 
-CODES, LEVELS = 128, 4
+CODES, LEVELS = 64, 4
 
 
 def system() -> K2M:

@@ -84,9 +84,11 @@ def test_cut_keeps_whole_tokens() -> None:
 
 
 @pytest.mark.parametrize("out", ["project", "flatten", "head54", "mean"])
-@pytest.mark.parametrize("time", ["sinusoidal", "learned"])
-def test_adapters_train(out: str, time: str) -> None:
-    adapter = AdapterConfig(width=8, representation=4, heads=2, out=out, time=time, max_frames=32)
+@pytest.mark.parametrize(("time", "skip"), [("sinusoidal", True), ("learned", False)])
+def test_adapters_train(out: str, time: str, skip: bool) -> None:
+    adapter = AdapterConfig(
+        width=8, representation=4, heads=2, out=out, time=time, max_frames=32, skip=skip
+    )
     config = TokenizerConfig.tiny().model_copy(update={"adapter": adapter, "width": 8})
     module = config.build()
     terms, _ = module.terms(keypoints())

@@ -16,8 +16,9 @@ from motion.body.model import BodyModel
 from motion.camera import project, to_camera
 from motion.diffusion.noise import clip_normal, clip_uniform
 from motion.models.genmo.cameras import synthetic_cameras
-from motion.models.genmo.conditions import Conditions, Observed, boxes_of, observed_of
-from motion.models.genmo.config import Augmentation
+from motion.models.genmo.conditions import Conditions
+from motion.models.genmo.config import MAX_KEYS, Augmentation
+from motion.models.genmo.observed import Observed, boxes_of, observed_of
 from motion.skeleton import COCO_17
 
 JITTER: Final = (
@@ -220,6 +221,18 @@ def _observed(
     keep = {name: drawn[:, i] >= config.drop_frame for i, name in enumerate(names)}
     keep |= {name: keep[name] & seen for name in ("box", "image") if name in keep}
     return replace(full, visible=visible).shown(keep)
+
+
+def key_frames(
+    keys: Int[Tensor, "b"], config: Augmentation, use: str, frame_mask: Bool[Tensor, "b t"]
+) -> Bool[Tensor, "b t"]:
+    """Random frames whose pose generation is given: 1 to 5 of a share of the clips."""
+    drawn = clip_uniform(keys, f"{use}/keys", (MAX_KEYS + 2,))
+    count = 1 + (MAX_KEYS * drawn[:, :1]).floor()
+    used = (torch.arange(MAX_KEYS) < count) & (drawn[:, 1:2] < config.keyframes)
+    place = (drawn[:, 2:] * frame_mask.sum(1, keepdim=True).cpu()).long()
+    chosen = torch.zeros(frame_mask.shape, dtype=torch.int64).scatter_add(1, place, used.long())
+    return (chosen > 0).to(frame_mask.device)
 
 
 def world_points(

@@ -17,6 +17,9 @@ CONDITIONS: Final[tuple[Condition, ...]] = (
     "text", "keypoints", "camera", "image", "music", "speech",
 )  # fmt: skip
 MUSIC_DIM: Final = 35
+KEY_DIM: Final = 148
+"""Features that a key pose gives: all of the motion vector but the velocity, which comes last."""
+MAX_KEYS: Final = 5
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -65,6 +68,8 @@ class Augmentation(_Frozen):
     told: Share = 0.5
     """Clips with text, music or speech that are trained on it; the others train estimation
     without. A told clip's synthetic camera stands still, and generation does not see its turns."""
+    keyframes: Share = 0.2
+    """Clips whose pose is given to generation in 1 to 5 random frames."""
     drop_observed: Share = 0.5
     """Told clips that lose keypoints, box and image in generation."""
 
@@ -169,7 +174,8 @@ class GenmoConfig(_Frozen):
     def signal_dims(self) -> dict[str, int]:
         """Frame-aligned conditions beside the keypoints, with their widths."""
         given = {"image": self.image_dim, "music": self.music_dim, "speech": self.speech_dim}
-        return {"box": 3, "turn": 6} | {name: dim for name, dim in given.items() if dim}
+        known = {"box": 3, "turn": 6, "keyframes": KEY_DIM}
+        return known | {name: dim for name, dim in given.items() if dim}
 
     def fitted(self, statistics: Statistics) -> "GenmoConfig":
         """The same system with the statistics of its motion vector, by true deviations."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from motion.body.model import BodyModel
 from motion.data.statistics import Statistics
-from motion.models.genmo.conditions import Observed
+from motion.models.genmo.observed import Observed
 from motion.representations.gravity_view import (
     GravityView,
     weak_camera_from_translation,

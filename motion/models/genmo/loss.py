@@ -12,7 +12,6 @@ from motion.body.model import BodyModel
 from motion.camera import to_camera
 from motion.losses import mean_over_valid
 from motion.models.genmo.augment import has_path, world_points
-from motion.models.genmo.conditions import Observed
 from motion.models.genmo.decoding import (
     Posed,
     in_box,
@@ -22,6 +21,7 @@ from motion.models.genmo.decoding import (
     to_box,
 )
 from motion.models.genmo.network import Prediction
+from motion.models.genmo.observed import Observed
 from motion.representations.gravity_view import GravityView
 from motion.sequence import Motion
 from motion.skeleton import joint
@@ -111,11 +111,11 @@ def _like(batch: Batch, body: BodyModel) -> Motion:
     """The batch's motion, at rest where it has none."""
     b, t = batch.frame_mask.shape
     device = batch.frame_mask.device
-    R, path, betas = batch.R_parent_child, batch.translation, batch.betas
-    if R is None:
-        R = torch.eye(3, device=device).expand(b, t, 24, 3, 3)
+    poses, path, betas = batch.R_parent_child, batch.translation, batch.betas
+    if poses is None:
+        poses = torch.eye(3, device=device).expand(b, t, 24, 3, 3)
     return Motion(
-        R_parent_child=R.float(),
+        R_parent_child=poses.float(),
         translation=torch.zeros(b, t, 3, device=device) if path is None else path.float(),
         betas=torch.zeros(b, 10, device=device) if betas is None else betas.float(),
         body_id=body.body_id,

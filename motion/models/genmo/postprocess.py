@@ -69,17 +69,17 @@ def hold_static_joints(
     standing still; the root does not move.
     """
     path = motion.require_translation()
-    R = motion.R_parent_child.clone()
+    poses = motion.R_parent_child
     rest = body.rest_joints(motion.betas)
     still = torch.where(frame_mask[..., None], logits.sigmoid(), 0.0)
     for end, chain in CHAINS:
         tip = joint(end)
-        _, places = body.kinematics(R, rest, path)
+        _, places = body.kinematics(poses, rest, path)
         target = _held(places[:, :, tip], still[..., STATIC_JOINTS.index(tip)])
         for _ in range(SWEEPS):
             for name in chain:
-                R = _aimed(R, rest, path, body, joint(name), tip, target)
-    return replace(motion, R_parent_child=R)
+                poses = _aimed(poses, rest, path, body, joint(name), tip, target)
+    return replace(motion, R_parent_child=poses)
 
 
 def _held(place: Float[Tensor, "b t 3"], still: Float[Tensor, "b t"]) -> Float[Tensor, "b t 3"]:

@@ -15,10 +15,11 @@ from motion.diffusion.sampler import Constrain, Denoiser
 from motion.diffusion.sampler import sample as follow
 from motion.diffusion.schedule import uniform_times
 from motion.metrics.inbetween import keyframes
-from motion.models.genmo.conditions import Conditions, Observed, conditions_of, observed_of
+from motion.models.genmo.conditions import Conditions, conditions_of
 from motion.models.genmo.config import Condition, SampleOptions
 from motion.models.genmo.decoding import in_world, tidy
 from motion.models.genmo.network import Prediction
+from motion.models.genmo.observed import Observed, observed_of
 from motion.models.genmo.postprocess import hold_static_joints, static_path
 from motion.models.system import Sample
 from motion.sequence import Motion
@@ -77,7 +78,10 @@ def given_of(system: "Genmo", batch: Batch, options: SampleOptions) -> Given:
         fps=float(batch.fps[0]),
     )
     key_mask = _key_mask(batch, options)
-    keys = None if key_mask is None else _keys(system, batch, observed)
+    keys = None
+    if key_mask is not None:
+        keys = _keys(system, batch, observed)
+        conditions = conditions.keyed(keys, key_mask)
     return Given(observed=observed, conditions=conditions, like=like, keys=keys, key_mask=key_mask)
 
 

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from motion.batch import Batch
-from motion.models.genmo.conditions import level_camera
 from motion.models.genmo.config import SampleOptions
+from motion.models.genmo.observed import level_camera
 from motion.models.genmo.sampling import estimate, given_of
 from motion.models.genmo.system import Genmo
 from motion.rotations import matrix_from_rotation6d, matrix_from_rotvec

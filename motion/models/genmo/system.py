@@ -17,11 +17,18 @@ from motion.models.genmo.augment import (
     estimation_conditions,
     generation_conditions,
     jittered,
+    key_frames,
     observe,
     world_points,
 )
-from motion.models.genmo.conditions import Conditions, Observed, conditions_of
-from motion.models.genmo.config import CONDITIONS, Condition, GenmoConfig, SampleOptions
+from motion.models.genmo.conditions import Conditions, conditions_of
+from motion.models.genmo.config import (
+    CONDITIONS,
+    KEY_DIM,
+    Condition,
+    GenmoConfig,
+    SampleOptions,
+)
 from motion.models.genmo.decoding import Posed, posed_in_camera, tidy
 from motion.models.genmo.loss import (
     COUNTED_BY,
@@ -32,6 +39,7 @@ from motion.models.genmo.loss import (
     truth_of,
 )
 from motion.models.genmo.network import Network, Prediction
+from motion.models.genmo.observed import Observed
 from motion.models.genmo.sampling import sample
 from motion.models.placed_body import PlacedBody
 from motion.models.system import Logs, Sample
@@ -179,6 +187,9 @@ class Genmo(nn.Module):
                 keys, hide = batch.noise_key, config.augmentation
                 seen = generation_conditions(view.conditions, keys, hide, view.told)
             clean = self._clean(target, guide, view.truth)
+            if self.training:
+                shown = key_frames(keys, hide, use, batch.frame_mask)
+                seen = seen.keyed(clean, shown & view.truth.path[:, None])
             terms |= self._generation(clean, seen, view, target, batch, guide, use)
         return terms
 
@@ -228,7 +239,10 @@ class Genmo(nn.Module):
         eps = clip_normal(batch.noise_key, f"{use}/noise", clean.shape[1:]).to(clean)
         uniform = clip_uniform(batch.noise_key, f"{use}/timestep")
         time = training_times(uniform, 1.0).to(clean.device)
-        made = self._pass(noised(CosineVP(), clean, eps, time), seen, batch, time)
+        noisy = noised(CosineVP(), clean, eps, time)
+        given = torch.arange(clean.shape[-1], device=clean.device) < KEY_DIM
+        given = given & seen.signals["keyframes"].mask[..., None]  # clean, as in sampling
+        made = self._pass(torch.where(given, clean, noisy), seen, batch, time)
         return self._scored("generation", made, seen, view, target, batch, guide)
 
     def _scored(
