@@ -23,6 +23,7 @@ from motion.data.storage import replacing
 from motion.training.tracking import git_state
 from tuning.ablations import AblationTable, definition_hash, run_table
 from tuning.comovi_tables import comovi_architecture, comovi_interaction, comovi_map
+from tuning.genmo_tables import genmo_2d, genmo_modes
 from tuning.k2m_tables import k2m_adapter, k2m_losses
 from tuning.verdicts import flat_metrics, render
 
@@ -30,6 +31,8 @@ TABLES: Final[Mapping[str, Callable[[Path], AblationTable]]] = {
     "comovi-interaction": comovi_interaction,
     "comovi-map": comovi_map,
     "comovi-architecture": comovi_architecture,
+    "genmo-2d": genmo_2d,
+    "genmo-modes": genmo_modes,
     "k2m-adapter": k2m_adapter,
     "k2m-losses": k2m_losses,
 }
