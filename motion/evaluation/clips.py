@@ -19,13 +19,14 @@ from motion.data.storage import read_rows
 
 COLUMNS: Final = (
     "latent_rgb", "latent_map", "text_embedding", "text_mask", "smpl_rotvec", "smpl_translation",
-    "smpl_betas", "intrinsics", "T_camera_world",
+    "smpl_betas", "intrinsics", "T_camera_world", "keypoints_detected", "keypoints_confidence",
+    "keypoints_size", "keypoints_intrinsics", "image_features", "music", "speech",
 )  # fmt: skip
 """Columns that conditions and truth are read from, where a dataset has them."""
 KEYPOINTS: Final = (
-    *COLUMNS, "keypoints", "keypoints_visible", "keypoints_detected", "keypoints_confidence",
+    *COLUMNS, "keypoints", "keypoints_visible",
 )  # fmt: skip
-"""The same with 2D keypoints."""
+"""The same with exact 2D keypoints."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import ray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -209,12 +209,17 @@ def _one_body(pipelines: Sequence[Pipeline]) -> BodyModel:
 def _requests(config: ComparisonConfig, opened: Opened) -> list[Request]:
     samples = config.output.expanduser().resolve() / "samples"
     wanted = "video" if opened.protocol.kind == "video" else "motion"
+
+    def options(subject: Subject) -> dict[str, JsonValue]:
+        kind = str(cast("dict[str, JsonValue]", subject.config["system"])["kind"])
+        return {**opened.protocol.options.get(kind, {}), **config.options}
+
     return [
         Request(
             export=subject.export,
             wanted=wanted,
             root_path=config.root_path,
-            options=config.options,
+            options=options(subject),
             folder=request_folder(
                 samples,
                 export=subject.export,
@@ -223,7 +228,7 @@ def _requests(config: ComparisonConfig, opened: Opened) -> list[Request]:
                 seed=config.seed,
                 wanted=wanted,
                 root_path=config.root_path,
-                options=config.options,
+                options=options(subject),
             ),
         )
         for subject in opened.subjects

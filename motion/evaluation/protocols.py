@@ -7,7 +7,7 @@ carry what it needs, whatever the system.
 import difflib
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from motion.metrics.text_to_motion import TextToMotionConfig
 
@@ -42,7 +42,7 @@ class Protocol(BaseModel):
 
     name: str
     """As given on the command line."""
-    kind: Literal["text_to_motion", "estimation", "video"]
+    kind: Literal["text_to_motion", "estimation", "inbetween", "dance", "video"]
     """Family of metrics."""
     columns: tuple[Column, ...]
     """The table's columns."""
@@ -70,6 +70,8 @@ class Protocol(BaseModel):
     """Motions per prompt of MultiModality."""
     video_dimensions: tuple[str, ...] = ()
     """Dimensions of VBench."""
+    options: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Sampling options of the protocol, by kind of system: what a system may see, for instance."""
 
 
 def _columns(*rows: tuple[str, str, Better] | tuple[str, str, Better, str]) -> tuple[Column, ...]:
@@ -99,6 +101,19 @@ ESTIMATION: Final = _columns(
     ("rte", "RTE", "lower", "%"),
     ("jitter", "Jitter", "lower", "10 m/s³"),
     ("foot_sliding", "FS", "lower", "mm"),
+)
+_FEATURES: Final[tuple[tuple[str, str, Better], ...]] = (
+    ("fid_k", "FID_k", "lower"),
+    ("fid_g", "FID_g", "lower"),
+    ("div_k", "Div_k", "real"),
+    ("div_g", "Div_g", "real"),
+)
+DANCE: Final = _columns(*_FEATURES, ("pfc", "PFC", "lower"), ("bas", "BAS", "higher"))
+INBETWEEN: Final = _columns(
+    ("pa_2", "PA-MPJPE, 2 keys", "lower", "mm"),
+    ("wa_2", "WA-MPJPE, 2 keys", "lower", "mm"),
+    ("pa_5", "PA-MPJPE, 5 keys", "lower", "mm"),
+    ("wa_5", "WA-MPJPE, 5 keys", "lower", "mm"),
 )
 VIDEO: Final = _columns(
     ("subject_consistency", "Subject", "higher"),
@@ -161,6 +176,34 @@ _ALL: Final = (
         kind="estimation",
         columns=ESTIMATION,
         source="GENMO (Li et al. 2025), metrics of WHAM and GVHMR, pooled over frames",
+        options={"genmo": {"mode": "estimation", "conditions": ["keypoints", "camera", "image"]}},
+    ),
+    Protocol.model_validate(
+        {
+            **_HUMANML,
+            "name": "genmo-t2m",
+            "source": "GENMO (Li et al. 2025, appendix C): 5 samplings, with FID and diversity of "
+            "kinetic and geometric features of 24 joints at the data's frame rate",
+            "columns": (*TEXT_TO_MOTION, *_columns(*_FEATURES)),
+            "passes": 5,
+            "metrics": TextToMotionConfig(repeats=5),
+            "options": {"genmo": {"mode": "generation", "conditions": ["text"]}},
+        }
+    ),
+    Protocol(
+        name="genmo-inbetween",
+        kind="inbetween",
+        columns=INBETWEEN,
+        source="GENMO (Li et al. 2025, appendix D): 2 and 5 key poses, with the text",
+        passes=5,
+        options={"genmo": {"mode": "generation", "conditions": ["text"]}},
+    ),
+    Protocol(
+        name="genmo-dance",
+        kind="dance",
+        columns=DANCE,
+        source="GENMO (Li et al. 2025, appendix B), metrics of AIST++, EDGE and Bailando",
+        options={"genmo": {"mode": "generation", "conditions": ["music"]}},
     ),
     Protocol(
         name="comovi-video",

@@ -11,6 +11,13 @@ from torch import Tensor
 
 from motion.body.model import BodyModel
 from motion.evaluation.clips import Clips
+from motion.evaluation.dance import (
+    dance_rows,
+    feature_values,
+    inbetween_rows,
+    made_points,
+    real_points,
+)
 from motion.evaluation.embedding import (
     Rows,
     caption_embeddings,
@@ -76,6 +83,10 @@ def score(run: Run, requests: Sequence[Request]) -> Scored:
     if run.protocol.kind == "video":
         dimensions = () if run.native_video else run.protocol.video_dimensions
         return video_rows(run.clips, requests, run.sample, dimensions)
+    if run.protocol.kind == "dance":
+        return dance_rows(run, requests)
+    if run.protocol.kind == "inbetween":
+        return inbetween_rows(run, requests)
     return _text_to_motion(run, requests)
 
 
@@ -138,6 +149,7 @@ def _text_to_motion(run: Run, requests: Sequence[Request]) -> Scored:
         )
         many = _multimodal(run, request, made_clips)
         values = _metrics(real.texts[:, places], made, real.embeddings, config, many)
+        values |= _features(run, made_clips, request)
         ours.append(Row(name=request.export.name, kind="ours", values=values))
     facts = {
         "real clips": f"{len(clips.refs)} of {len(run.clips.refs)}",
@@ -147,6 +159,16 @@ def _text_to_motion(run: Run, requests: Sequence[Request]) -> Scored:
         "intervals": "1.96 sd / sqrt(repeats)",
     }
     return row, ours, facts
+
+
+def _features(run: Run, clips: Clips, request: Request) -> dict[str, Interval]:
+    """FID and diversity of kinetic and geometric features, where the protocol has them."""
+    if not any(column.name == "fid_k" for column in run.protocol.columns):
+        return {}
+    chunks = clips.chunks()
+    batches = [clips.batch(chunk, 0) for chunk in chunks]
+    made = made_points(request, chunks, batches, 0, run.body)
+    return feature_values(real_points(run.body, batches), made)
 
 
 def _fitted(config: TextToMotionConfig, clips: int) -> TextToMotionConfig:

@@ -172,9 +172,8 @@ class Genmo(nn.Module):
     def _terms(self, batch: Batch, use: str, view: View) -> Terms:
         config = self.config
         target = self.statistics.normalize(view.truth.features)
-        seen = view.conditions
+        seen, keys, hide = view.conditions, batch.noise_key, config.augmentation
         if self.training:
-            keys, hide = batch.noise_key, config.augmentation
             seen = estimation_conditions(view.conditions, keys, hide, view.told)
         terms: Terms = {}
         # Also where it is not trained: it fills in what camera-only and 2D clips lack.
@@ -184,7 +183,6 @@ class Genmo(nn.Module):
             terms |= self._scored("estimation", guide, seen, view, target, batch, None)
         if config.mode != "estimation":
             if self.training:
-                keys, hide = batch.noise_key, config.augmentation
                 seen = generation_conditions(view.conditions, keys, hide, view.told)
             clean = self._clean(target, guide, view.truth)
             if self.training:
