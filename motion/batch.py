@@ -75,7 +75,7 @@ class Batch:
     speech_mask: Bool[Tensor, "b t"] | None = None
     has_speech: Bool[Tensor, "b"] | None = None
 
-    # Video, as pixels in [-1, 1] or as normalised latents of the autoencoder.
+    # Video, as pixels in [-1, 1] or as normalized latents of the autoencoder.
     rgb: Float[Tensor, "b 3 t h w"] | None = None
     motion_map: Float[Tensor, "b 3 t h w"] | None = None
     latent_rgb: Float[Tensor, "b c tl hl wl"] | None = None

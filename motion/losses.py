@@ -1,6 +1,6 @@
 """Masked losses, pure and named after what they compare.
 
-Normalisation rule (docs/architecture.md): a term is the mean over a clip's valid entries, summed
+Normalization rule (docs/architecture.md): a term is the mean over a clip's valid entries, summed
 over clips, divided by the number of clips of the *global* batch that carry the term. The result
 then does not depend on how clips are spread over ranks and micro-batches.
 """

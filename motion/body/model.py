@@ -244,7 +244,7 @@ def _skin_each_frame(
 ) -> Float[Tensor, "*b t n 3"]:
     """Another shape in every frame (pose correctives): blend a transform per vertex.
 
-    Vertices run along the last axis, where the sums over three entries vectorise.
+    Vertices run along the last axis, where the sums over three entries vectorize.
     """
     entries = transforms.flatten(-2).mT @ weights.mT
     blended = entries.unflatten(-2, (3, 4))

@@ -125,7 +125,7 @@ def _draw_in_threads(
     image: UInt8[np.ndarray, "t h w 3"],
     threads: int,
 ) -> None:
-    """Rasterise and draw into `image`, some frames at a time."""
+    """Rasterize and draw into `image`, some frames at a time."""
     light = np.array(LIGHT_M, np.float32)
 
     def draw(chunk: slice) -> None:

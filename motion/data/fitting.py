@@ -134,7 +134,7 @@ def place(row: ManifestRow) -> tuple[str, int, int]:
 def read(
     root: Path, places: Iterable[tuple[str, int, int]], columns: Sequence[str] | None
 ) -> Iterator[dict[str, Any]]:
-    """Rows at (file, row group, row), in order; neighbours of one row group are read together."""
+    """Rows at (file, row group, row), in order; neighbors of one row group are read together."""
     for (file, group), members in itertools.groupby(places, key=lambda place: place[:2]):
         yield from read_rows(root / file, group, [row for _, _, row in members], columns)
 

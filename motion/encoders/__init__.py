@@ -1,4 +1,4 @@
-"""Frozen encoders: text to token features, video to normalised latents and back.
+"""Frozen encoders: text to token features, video to normalized latents and back.
 
 They run once over a data set (`motion.data.encode`), never inside a training step.
 """
@@ -75,7 +75,7 @@ class TextEncoder(Protocol):
 
 @runtime_checkable
 class Autoencoder(Protocol):
-    """Video in [-1, 1] to normalised latents and back."""
+    """Video in [-1, 1] to normalized latents and back."""
 
     @property
     def id(self) -> str:
@@ -103,7 +103,7 @@ class Autoencoder(Protocol):
         ...
 
     def encode(self, video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c tl hl wl"]:
-        """Normalised latents; tl = 1 + (t - 1) / temporal stride."""
+        """Normalized latents; tl = 1 + (t - 1) / temporal stride."""
         ...
 
     def decode(self, latent: Float[Tensor, "b c tl hl wl"]) -> Float[Tensor, "b 3 t h w"]:

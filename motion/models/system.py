@@ -18,7 +18,7 @@ from motion.batch import Batch
 from motion.sequence import Motion
 
 Logs = Mapping[str, Tensor]
-"""Detached scalars by name, normalised like the loss (motion/losses.py)."""
+"""Detached scalars by name, normalized like the loss (motion/losses.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)

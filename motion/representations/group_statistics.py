@@ -12,7 +12,7 @@ import torch
 from motion.data.statistics import Statistics
 
 FEATURE_BIAS = 5.0
-"""Factor by which HumanML3D's loaders are meant to emphasise root and contact features."""
+"""Factor by which HumanML3D's loaders are meant to emphasize root and contact features."""
 FEATURE_BIAS_EFFECTIVE = 25.0
 """Factor in the published evaluator's statistics: `FEATURE_BIAS`, applied twice."""
 BIASED_FEATURES = ("root_yaw", "root_velocity", "root_height", "contacts")
@@ -33,7 +33,7 @@ def with_group_deviation(statistics: Statistics, groups: Iterable[slice]) -> Sta
 def with_feature_bias(
     statistics: Statistics, features: Sequence[slice], *, bias: float
 ) -> Statistics:
-    """Deviations of the given features divided by `bias`: normalised, these count that much more.
+    """Deviations of the given features divided by `bias`: normalized, these count that much more.
 
     Raises:
         ValueError: the bias is not positive.

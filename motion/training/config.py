@@ -42,7 +42,7 @@ class TrainableConfig(Protocol):
     kind: str
 
     def build(self) -> nn.Module:
-        """The Trainable (motion/models/system.py) with freshly initialised weights."""
+        """The Trainable (motion/models/system.py) with freshly initialized weights."""
         ...
 
 
@@ -185,7 +185,7 @@ class TrainConfig(_Frozen):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of the moving average of the weights; None keeps none."""
     seed: int = 0
-    """Seed of initialisation, data order, noise and dropout."""
+    """Seed of initialization, data order, noise and dropout."""
     init_from: InitConfig | None = None
     """Start from another training's export."""
     log_every: Count = 10
@@ -295,7 +295,7 @@ class TrainConfig(_Frozen):
         return self.tracking_uri or f"sqlite:///{self.storage / 'mlflow.db'}"
 
     def build_system(self) -> nn.Module:
-        """The Trainable with freshly initialised weights."""
+        """The Trainable with freshly initialized weights."""
         return cast(TrainableConfig, self.system).build()
 
     def identity(self, *, dataset_hash: str = "", init_hash: str = "") -> dict[str, Any]:

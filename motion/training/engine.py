@@ -171,7 +171,7 @@ class Engine:
 
 
 def build_module(config: TrainConfig) -> nn.Module:
-    """The Trainable, initialised from the run's seed: identical on every rank."""
+    """The Trainable, initialized from the run's seed: identical on every rank."""
     torch.manual_seed(config.seed)
     return config.build_system()
 
@@ -187,7 +187,7 @@ def count_parameters(config: TrainConfig) -> tuple[int, int]:
 def build_sharded(config: TrainConfig, read: Callable[[str], Tensor] | None) -> nn.Module:
     """The Trainable built under zero.Init, with values that rank 0 reads one by one.
 
-    zero.Init shards a layer when its constructor returns, so an initialisation that an outer
+    zero.Init shards a layer when its constructor returns, so an initialization that an outer
     module then applies is lost without a word. Taking every value from outside, parameter by
     parameter, gives the weights of the plain build.
 

@@ -27,7 +27,7 @@ class StepResult:
 
     loss: float
     terms: Mapping[str, float]
-    """Loss terms, normalised like the loss."""
+    """Loss terms, normalized like the loss."""
     gradient_norm: float
     """L2 norm before clipping."""
     wait_s: float
