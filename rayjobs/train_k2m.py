@@ -117,15 +117,15 @@ def recipe(
         system=tokenizer,
         data=DataConfig(root=encoded, columns=KEYPOINT_COLUMNS),
         optimizer=OptimizerConfig(
-            learning_rate=2e-3,
+            learning_rate=3e-3,
             betas=(0.9, 0.99),
             weight_decay=0.0,
             warmup_steps=50,
             schedule="cosine",
             final_ratio=0.05,
         ),
-        steps=1500,
-        micro_batch=16,
+        steps=2000,
+        micro_batch=8,
         checkpoint_every=500,
         log_every=50,
         validate_with=ValidateConfig(

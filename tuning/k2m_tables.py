@@ -55,7 +55,7 @@ def train_tokenizer(
     torch.set_num_threads(2)
     changes = {without: 0.0} if without else {}
     module = configured(changes, adapter).build()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.0)
     rise = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -133,7 +133,7 @@ def k2m_losses(root: Path) -> AblationTable:
         ),
         cell=train_tokenizer,
         metrics=METRICS,
-        settings={"root": str(root), "steps": 800, "batch_size": 16},
+        settings={"root": str(root), "steps": 1200, "batch_size": 8},
         note="The tiny tokenizer on embedded clips, minutes per cell. The paper reports its rec "
         "loss on 10,000 web clips after 36 hours; here the error against exact keypoints and, "
         "since these clips have a true motion that no loss reads, PA-MPJPE.",
@@ -151,7 +151,7 @@ def k2m_adapter(root: Path) -> AblationTable:
         claims=(_claim("dstformer", "none", "error_px", source),),
         cell=train_tokenizer,
         metrics=METRICS,
-        settings={"root": str(root), "steps": 800, "batch_size": 16},
+        settings={"root": str(root), "steps": 1200, "batch_size": 8},
         note="The tiny tokenizer on embedded clips, minutes per cell.",
         prepare=_data(root),
     )

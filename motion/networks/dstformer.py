@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from motion.networks.sinusoids import sinusoids
 
+_WAVES = 0.1
+"""Size of sinusoidal positions: beside waves of 1, keypoints would drown in the first norm."""
+
 
 class DSTformerConfig(BaseModel):
     """Sizes of a DSTformer."""
@@ -166,7 +169,8 @@ class DSTformer(nn.Module):
     def _time(self, x: Float[Tensor, "b t j 3"]) -> Float[Tensor, "... t 1 c"]:
         frames = x.shape[1]
         if self.temp_embed is None:
-            return sinusoids(frames, self.config.width, self.pos_embed)[None, :, None]
+            waves = sinusoids(frames, self.config.width, self.pos_embed)
+            return _WAVES * waves[None, :, None]
         if frames > self.config.max_frames:
             raise ValueError(
                 f"{frames} frames exceed the {self.config.max_frames} that have an embedding: cut "

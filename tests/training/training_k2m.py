@@ -23,6 +23,7 @@ TOKENIZER = TokenizerConfig(
     window=16,
     adapter=AdapterConfig(width=8, representation=4, heads=2),
     width=8,
+    code_width=6,
     dropout=0.0,
     quantizer=QuantizerConfig(num_codes=CODES, num_levels=LEVELS, sample_rows=32, decay=0.8),
     head=HeadConfig(rotation="6d"),

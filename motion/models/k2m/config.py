@@ -43,6 +43,9 @@ class AdapterConfig(_Frozen):
     out: Literal["project", "flatten", "head54", "mean"] = "project"
     """How the 18 keypoints enter the convolutions (the paper leaves it open): `project` by one
     linear layer, `flatten` as they are, `head54` as three numbers each, `mean` over keypoints."""
+    skip: bool = False
+    """Also hand the 54 numbers of a frame to the convolutions: the norms of the DSTformer hide at
+    first where in the image the person is, which costs a short training most of its steps."""
 
     @property
     def network(self) -> DSTformerConfig:
@@ -69,6 +72,8 @@ class QuantizerConfig(_Frozen):
     """Levels: one base and the residual ones."""
     decay: float = Field(default=0.99, gt=0, lt=1)
     """Of the moving averages of counts and sums."""
+    min_count: float = Field(default=1.0, gt=0)
+    """Moving count of assigned latents per step below which a code is replaced."""
     temperature: float = Field(default=0.5, ge=0)
     """In training, codes are drawn by -distance / temperature plus Gumbel noise; 0 takes the
     nearest, as sampling always does."""
@@ -164,7 +169,9 @@ class TokenizerConfig(_Frozen):
     adapter: AdapterConfig = AdapterConfig()
     """Reads keypoints."""
     width: int = Field(default=512, ge=1)
-    """Channels of the convolutions, and of a code."""
+    """Channels of the convolutions."""
+    code_width: int = Field(default=512, ge=1)
+    """Channels of a code; few codes fill few dimensions better."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """In the residual blocks."""
     quantizer: QuantizerConfig = QuantizerConfig()
@@ -188,18 +195,22 @@ class TokenizerConfig(_Frozen):
     def tiny() -> "TokenizerConfig":
         """The CPU size, below one million parameters."""
         return TokenizerConfig(
-            adapter=AdapterConfig(width=24, representation=12, heads=2),
+            adapter=AdapterConfig(width=24, representation=12, heads=2, skip=True),
             width=80,
+            code_width=16,
             dropout=0.0,
             quantizer=QuantizerConfig(
-                num_codes=128,
+                num_codes=64,
                 num_levels=4,
-                decay=0.95,
+                decay=0.98,
+                min_count=0.1,
                 temperature=0.0,
                 straight_through="single",
-                start_step=100,
+                start_step=300,
             ),
-            head=HeadConfig(rotation="6d", depth="exp", shared_betas=True),
+            head=HeadConfig(
+                rotation="6d", depth="exp", shared_betas=True, anchor_m=(0.0, 0.0, 14.0)
+            ),
         )
 
     @staticmethod

@@ -68,15 +68,16 @@ def updated_codes(
     new_sums: Float64[Tensor, "k d"],
     replacements: Float[Tensor, "k d"],
     decay: float,
+    min_count: float = 1.0,
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k"], Float[Tensor, "k d"]]:
     """Codes, counts and sums after a step: N <- mu N + (1 - mu) n, S likewise, c = S / N.
 
-    A code with N below 1 becomes its replacement; its counts and sums go on as they are.
+    A code with N below `min_count` becomes its replacement; its counts and sums go on as they are.
     """
     counts = decay * counts + (1 - decay) * new_counts.to(counts)
     sums = decay * sums + (1 - decay) * new_sums.to(sums)
-    alive = (counts >= 1)[:, None]
-    mean = sums / counts.clamp(min=1)[:, None]
+    alive = (counts >= min_count)[:, None]
+    mean = sums / counts.clamp(min=min_count)[:, None]
     return torch.where(alive, mean.to(codes), replacements), counts, sums
 
 
@@ -262,8 +263,10 @@ class ResidualQuantizer(nn.Module):
                     self.new_sums[level],
                     fresh,
                     self.config.decay,
+                    self.config.min_count,
                 )
-                self.replaced[level] = (self.counts[level] < 1).float().mean()
+                dead = self.counts[level] < self.config.min_count
+                self.replaced[level] = dead.float().mean()
             residual = residual - before[nearest(residual, before)]
         self.started.fill_(True)
 

@@ -17,6 +17,9 @@ from motion.models.placed_body import PlacedBody
 from motion.models.system import Logs
 from motion.networks.dstformer import DSTformer
 
+_FIRST_ADDED = 0.1
+"""Size of what the adapter adds at first beside the plain numbers."""
+
 
 class Adapter(nn.Module):
     """Keypoints of a frame to the channels of the convolutions."""
@@ -28,20 +31,31 @@ class Adapter(nn.Module):
         self.project = None
         if config.kind == "dstformer" and config.out == "project":
             self.project = nn.Linear(NUM_POINTS * config.representation, width)
+            if config.skip:  # what is learned comes to the plain numbers, instead of drowning them
+                nn.init.normal_(self.project.weight, std=_FIRST_ADDED / width**0.5)
+                nn.init.zeros_(self.project.bias)
         flat = NUM_POINTS * config.representation
         sizes = {"project": width, "flatten": flat, "head54": 54, "mean": config.representation}
-        self.num_channels = 3 * NUM_POINTS if config.kind == "none" else sizes[config.out]
+        self.num_channels = 0 if config.kind == "none" else sizes[config.out]
+        if config.kind == "none" or config.skip:
+            self.num_channels += 3 * NUM_POINTS
 
     def forward(
         self, points: Float[Tensor, "b t 18 3"], mask: Bool[Tensor, "b t"]
     ) -> Float[Tensor, "b t c"]:
         if self.network is None:
             return points.flatten(2)
-        hidden = self.network(points, mask)
+        hidden = self._read(self.network, points, mask)
+        return torch.cat([hidden, points.flatten(2)], -1) if self.config.skip else hidden
+
+    def _read(
+        self, network: DSTformer, points: Float[Tensor, "b t 18 3"], mask: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b t c"]:
+        hidden = network(points, mask)
         if self.project is not None:
             return self.project(hidden.flatten(2))
         if self.config.out == "head54":
-            return self.network.coordinates(hidden).flatten(2)
+            return network.coordinates(hidden).flatten(2)
         return hidden.mean(2) if self.config.out == "mean" else hidden.flatten(2)
 
 
@@ -52,9 +66,10 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.config = config
         self.adapter = Adapter(config.adapter, config.width)
-        self.encoder = Encoder(self.adapter.num_channels, config.width, config.dropout)
-        self.quantizer = ResidualQuantizer(config.quantizer, config.width)
-        self.decoder = Decoder(config.width, config.head.num_channels, config.dropout)
+        width, codes = config.width, config.code_width
+        self.encoder = Encoder(self.adapter.num_channels, width, codes, config.dropout)
+        self.quantizer = ResidualQuantizer(config.quantizer, codes)
+        self.decoder = Decoder(codes, width, config.head.num_channels, config.dropout)
         self.body = PlacedBody(config.body)
         self._maps: dict[torch.device, KeypointMap] = {}
 
