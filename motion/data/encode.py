@@ -49,7 +49,7 @@ _WHAT: Final = "an encoded data set"
 class EncodeConfig(BaseModel):
     """One encoding job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     raw_root: Path
     """Committed raw data set."""

@@ -41,7 +41,7 @@ _SHARE: Final = {"validation": 0.1, "test": 0.1}
 class MocapConfig(BaseModel):
     """Which files of motion capture become clips."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     folder: Path | None = None
     """Folder of .bvh, .amc (with .asf), .npz and .pkl files, at any depth. Licences and captions

@@ -32,7 +32,7 @@ _PLAIN: Final = "plain"
 class StreamConfig(BaseModel):
     """How a rank reads its share of the data."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     use_ray: bool = True
     """Read ahead in Ray Data tasks; False reads in the training process, when a batch is asked

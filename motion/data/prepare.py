@@ -45,7 +45,7 @@ PLAN_FILE: Final = "prepare.json"
 class PrepareConfig(BaseModel):
     """A raw dataset of generated clips, of motion capture or of recorded video."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     root: Path
     """Folder of the dataset, on storage that every node mounts."""

@@ -17,7 +17,7 @@ CAPTION_HEIGHT = 14
 class PreviewConfig(BaseModel):
     """Which clips to draw, and where to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     out: Path
     """PNG file to write."""

@@ -48,7 +48,7 @@ _EMPTY_PIXELS = 1.0
 class MapReadoutConfig(BaseModel):
     """Settings of the readout of `MapAutoencoder`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     features: int = Field(default=1024, ge=1)
     """Random features."""
@@ -163,7 +163,7 @@ class MapAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, latent: Float[Tensor, "b c tl hl wl"]) -> Float[Tensor, "b 3 t h w"]:
-        """A flat motion map in [-1, 1] of normalised latents."""
+        """A flat motion map in [-1, 1] of normalized latents."""
         latent = latent.to(self.features.weight)
         first = self._read(self.first, latent[:, :, :1], 1)
         if latent.shape[2] == 1:

@@ -20,7 +20,7 @@ from motion.encoders.storage import content_hash, read_record, require_hash, wri
 class TransformersTextConfig(BaseModel):
     """Settings of `TransformersText`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: str
     """Folder or hub id of a T5, UMT5, CLIP, MiniLM/BERT model or of a pipeline that holds one."""
@@ -124,7 +124,7 @@ class TransformersText(nn.Module):
 class WanAutoencoderConfig(BaseModel):
     """Settings of `WanAutoencoder`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: str
     """Folder or hub id, e.g. `Wan-AI/Wan2.2-TI2V-5B-Diffusers`."""
@@ -135,7 +135,7 @@ class WanAutoencoderConfig(BaseModel):
 
 
 class WanAutoencoder(nn.Module):
-    """Wan's video VAE (Wan team 2025), float32, latents normalised per channel.
+    """Wan's video VAE (Wan team 2025), float32, latents normalized per channel.
 
     Encoding takes the mode of the posterior, never a sample: (mean - latents_mean) / latents_std.
     """
@@ -175,7 +175,7 @@ class WanAutoencoder(nn.Module):
 
     @property
     def hash(self) -> str:
-        """Content hash of weights and normalisation; the same wherever they lie."""
+        """Content hash of weights and normalization; the same wherever they lie."""
         return self._hash
 
     @cached_property
@@ -187,7 +187,7 @@ class WanAutoencoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c tl hl wl"]:
-        """Normalised latents of a video in [-1, 1]; tl = 1 + (t - 1) / temporal stride.
+        """Normalized latents of a video in [-1, 1]; tl = 1 + (t - 1) / temporal stride.
 
         Raises:
             ValueError: frames or pixels do not fit the strides.
@@ -204,7 +204,7 @@ class WanAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, latent: Float[Tensor, "b c tl hl wl"]) -> Float[Tensor, "b 3 t h w"]:
-        """Video in [-1, 1] of normalised latents."""
+        """Video in [-1, 1] of normalized latents."""
         z = latent.to(self.latents_mean) * self.latents_std + self.latents_mean
         return self.model.decode(z).sample
 

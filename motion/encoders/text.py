@@ -34,7 +34,7 @@ _NGRAMS = (3, 4, 5)
 class WordVectorsConfig(BaseModel):
     """Settings of `WordVectors`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     dim: int = Field(default=64, ge=16)
     """Width of a token: `dim - position_dims` for the word, the rest for its place."""

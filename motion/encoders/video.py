@@ -33,7 +33,7 @@ _GROUP = "b c (t s) (h p) (w q) -> b t h w (c s p q)"
 class PatchAutoencoderConfig(BaseModel):
     """Settings of `PatchAutoencoder`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     channels: int = Field(default=48, ge=1)
     """Latent channels: principal components kept per patch."""
@@ -49,7 +49,7 @@ class PatchAutoencoderConfig(BaseModel):
 
 
 class PatchAutoencoder(nn.Module):
-    """Linear encoder and decoder of space-time patches, with normalised latents.
+    """Linear encoder and decoder of space-time patches, with normalized latents.
 
     The first frame has a mean and a basis of its own. The groups that follow are differences from
     the first frame; their mean is taken as zero, so that a still clip is zero there.
@@ -132,7 +132,7 @@ class PatchAutoencoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c tl hl wl"]:
-        """Normalised latents of a video in [-1, 1]; tl = 1 + (t - 1) / temporal stride.
+        """Normalized latents of a video in [-1, 1]; tl = 1 + (t - 1) / temporal stride.
 
         Raises:
             ValueError: frames or pixels do not fit the strides.
@@ -145,7 +145,7 @@ class PatchAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, latent: Float[Tensor, "b c tl hl wl"]) -> Float[Tensor, "b 3 t h w"]:
-        """Video in [-1, 1] of normalised latents."""
+        """Video in [-1, 1] of normalized latents."""
         z = rearrange(latent.to(self.basis_first), "b c t h w -> b t h w c")
         first = (z[:, :1] * self.scale_first) @ self.basis_first.T + self.mean_first
         group = (z[:, 1:] * self.scale_group) @ self.basis_group.T

@@ -22,7 +22,7 @@ VIEWS_RAD = (0.0, math.pi / 2, math.pi, 1.5 * math.pi)
 class PlanarCamera(BaseModel):
     """A camera on the +z axis that looks along -z; image x runs along world x, image y up."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     field_of_view_deg: float | None = 10.0
     """Full angle of the image, whose edges lie at -1 and 1. None projects orthogonally, as the

@@ -20,7 +20,7 @@ ACTING: Final = (
 class ProceduralConfig(BaseModel):
     """What the generator makes; part of the dataset's identity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     num_frames: int = Field(default=33, ge=2)
     """Frames per clip; 1 + a multiple of the autoencoder's temporal stride."""

@@ -27,7 +27,7 @@ def parts_of(interaction: Interaction) -> tuple[Part, ...]:
 class LossWeights(BaseModel):
     """Weight of each loss term; a term of weight 0 is not computed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     flow_rgb: float = Field(default=1.0, ge=0)
     """Velocity MSE of the RGB latents."""
@@ -70,7 +70,7 @@ class LoRAConfig(BaseModel):
 class SampleOptions(BaseModel):
     """How to sample (Wan's reference settings)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     steps: int = Field(default=50, ge=1)
     """Network calls per guided branch."""
@@ -79,12 +79,13 @@ class SampleOptions(BaseModel):
     shift: float = Field(default=5.0, gt=0)
     """Shift of the sampling times towards noise."""
     solver: Solver = "unipc"
+    """Of the sampling equation (motion.diffusion.sampler)."""
 
 
 class CoMoViConfig(BaseModel):
     """Sizes and training of the dual-branch network (Zhao et al. 2026)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["comovi"] = "comovi"
 
@@ -100,9 +101,11 @@ class CoMoViConfig(BaseModel):
     width: int = Field(gt=0)
     """Token width of both branches. Keep it >= channels x patch, or the noise cannot pass."""
     num_heads: int = Field(gt=0)
+    """Attention heads of both branches."""
     num_layers: int = Field(gt=0)
     """Blocks of the RGB branch."""
     ffn_dim: int = Field(gt=0)
+    """Inner width of a block's feed-forward layer."""
     patch: tuple[int, int, int] = (1, 2, 2)
     """Latent frames, rows and columns per token; the first must be 1."""
     time_freq_dim: int = Field(default=256, gt=0)
@@ -128,7 +131,9 @@ class CoMoViConfig(BaseModel):
     pose_layers: int = Field(default=6, gt=0)
     """Decoder blocks of the SMPL predictor, shared by all supervised layers."""
     pose_heads: int = Field(gt=0)
+    """Attention heads of the SMPL predictor."""
     pose_ffn_dim: int = Field(gt=0)
+    """Inner width of its feed-forward layers."""
     pose_positions: int = Field(gt=0)
     """Length of the learned table of query positions, in predicted frames."""
     pose_positions_resize: bool = True

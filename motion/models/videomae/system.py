@@ -22,7 +22,7 @@ from motion.models.system import Logs
 class VideoMAETrainingConfig(BaseModel):
     """Size of the encoder and of its pretraining task."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["videomae"] = "videomae"
     num_frames: int = 32
@@ -69,7 +69,7 @@ def tube_mask(
 
 
 class VideoMAETraining(nn.Module):
-    """Mean squared error of hidden patches, each normalised to its own mean and deviation."""
+    """Mean squared error of hidden patches, each normalized to its own mean and deviation."""
 
     def __init__(self, config: VideoMAETrainingConfig) -> None:
         super().__init__()
