@@ -42,6 +42,8 @@ def contact_sheet(
     blocks: list[np.ndarray] = []
     for clip in clips:
         index = np.linspace(0, clip.config.num_frames - 1, num_columns).round().astype(int)
+        if clip.rgb is None or clip.motion_map is None:
+            raise ValueError(f"clip {clip.seed} was filmed without pictures: set clip.pixels")
         videos = (clip.rgb, clip.motion_map) if with_map else (clip.rgb,)
         rows = [np.concatenate(list(video[index]), axis=1) for video in videos]
         label = Image.new("RGB", (rows[0].shape[1], CAPTION_HEIGHT), "white")
