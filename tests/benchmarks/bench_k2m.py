@@ -23,6 +23,8 @@ from motion.models.k2m.smpl_head import Smpl, points_of
 from motion.models.k2m.tokens import phases
 
 CLIPS, FRAMES = 16, 64
+MESH_CLIPS = 4
+"""Full meshes of more would not fit into two gigabytes."""
 
 
 def clips(count: int, device: str) -> Batch:
@@ -46,24 +48,22 @@ def clips(count: int, device: str) -> Batch:
 
 
 def points_of_vertices(smpl: Smpl, keypoints: KeypointMap) -> Tensor:
-    """COCO-17 by skinning the few vertices that they hang on."""
-    parts = smpl.R_parent_child[:, :, None], smpl.betas, smpl.translation[:, :, None]
-    return keypoints.body.keypoints(*parts)[:, :, 0]
+    """COCO-17 by skinning the few vertices that they hang on; one shape per clip, as tiny has."""
+    return keypoints.body.keypoints(smpl.R_parent_child, smpl.betas[:, 0], smpl.translation)
 
 
 def points_of_mesh(smpl: Smpl, keypoints: KeypointMap) -> Tensor:
     """COCO-17 as the paper takes them: skin every vertex, then pick."""
-    body = keypoints.body
-    parts = smpl.R_parent_child[:, :, None], smpl.betas, smpl.translation[:, :, None]
+    body, parts = keypoints.body, (smpl.R_parent_child, smpl.betas[:, 0], smpl.translation)
     of_joint, of_vertex, _ = body.keypoint_weights
-    mesh, joints = body.vertices(*parts)[:, :, 0], body.joints(*parts)[:, :, 0]
+    mesh, joints = body.vertices(*parts), body.joints(*parts)
     return of_joint @ joints + of_vertex @ mesh[:, :, body.keypoint_vertices]
 
 
 def tokenizer_steps(device: str) -> dict[str, Callable[[], object]]:
     """A training step of the tokenizer with either projection."""
     module = TokenizerConfig.tiny().build().to(device)
-    batch = clips(CLIPS, device)
+    batch = clips(MESH_CLIPS, device)
 
     def step(points: Callable[[Smpl, KeypointMap], Tensor]) -> Callable[[], object]:
         def run() -> None:
@@ -120,7 +120,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     device, rounds = given.device, given.rounds
-    title = f"training step of the tokenizer, {CLIPS} clips of {FRAMES} frames"
+    title = f"training step of the tokenizer, {MESH_CLIPS} clips of {FRAMES} frames"
     print_ratios(title, alternate(rounds, **tokenizer_steps(device)))
     title = f"training step of the second stage, {CLIPS} clips"
     print_ratios(title, alternate(rounds, **second_stage_steps(device)))

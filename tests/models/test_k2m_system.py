@@ -89,10 +89,11 @@ def test_masked_share_and_kinds_of_corruption() -> None:
 def test_corruption_belongs_to_the_clip() -> None:
     ids, valid = torch.full((3, 9), 7), torch.ones(3, 9, dtype=torch.bool)
     keys = torch.tensor([5, 6, 7])
+    valid[1, 7:] = False
     both = corrupted(ids, valid, keys, num_codes=16)
-    alone = corrupted(ids[1:2], valid[1:2], keys[1:2], num_codes=16)
-    assert torch.equal(both[0][1:2], alone[0])
-    assert torch.equal(both[1][1:2], alone[1])
+    alone = corrupted(ids[1:2, :7], valid[1:2, :7], keys[1:2], num_codes=16)
+    assert torch.equal(both[0][1:2, :7], alone[0]), "nor on the batch's padding"
+    assert torch.equal(both[1][1:2, :7], alone[1])
 
 
 def test_counting_padding_can_leave_a_clip_without_target() -> None:

@@ -37,6 +37,7 @@ SYSTEM = K2MConfig(
     masked=_SMALL,
     residual=_SMALL,
     text_dim=WIDTH,
+    length_dropout=0.0,
     max_tokens=FRAMES // 4,
 )
 

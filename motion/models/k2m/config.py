@@ -293,6 +293,8 @@ class K2MConfig(_Frozen):
     the paper. Otherwise the most tokens that the transformers see."""
     max_tokens: int = Field(default=75, ge=1)
     """Longest clip in tokens that the length predictor knows: 10 s at 30 fps."""
+    length_dropout: float = Field(default=0.2, ge=0, lt=1)
+    """In the first two layers of the length predictor."""
     share_weights: bool = True
     """The residual transformer's output matrix of a level is the embedding of that level."""
     count_padding: bool = False

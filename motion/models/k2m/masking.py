@@ -45,7 +45,8 @@ def corrupted(
     length = valid.sum(1)
     drawn = torch.full_like(length, valid.shape[1]) if count_padding else length
     time = clip_uniform(noise_key, "masked/time").to(device)
-    lots = clip_uniform(noise_key, "masked/lots", (4, valid.shape[1])).to(device)
+    # Tokens first: a clip's numbers are the same in a longer batch.
+    lots = clip_uniform(noise_key, "masked/lots", (valid.shape[1], 4)).mT.to(device)
     order = lots[:, 0]
     if not count_padding:
         order = order.masked_fill(~valid, torch.inf)

@@ -58,7 +58,7 @@ class K2M(nn.Module):
             config.text_dim,
             share_weights=config.share_weights,
         )
-        self.length = LengthPredictor(config.text_dim, config.max_tokens)
+        self.length = LengthPredictor(config.text_dim, config.max_tokens, config.length_dropout)
 
     def train(self, mode: bool = True) -> "K2M":
         """The tokenizer stays frozen: its codes must not follow this training."""

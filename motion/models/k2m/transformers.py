@@ -166,13 +166,13 @@ class ResidualTransformer(nn.Module):
 class LengthPredictor(nn.Module):
     """Scores of a clip's length in tokens, from its caption."""
 
-    def __init__(self, text_dim: int, max_tokens: int) -> None:
+    def __init__(self, text_dim: int, max_tokens: int, dropout: float) -> None:
         super().__init__()
         widths = (text_dim, 512, 256, 128)
         layers: list[nn.Module] = []
         for place, (before, after) in enumerate(pairwise(widths)):
             layers += [nn.Linear(before, after), nn.LayerNorm(after), nn.LeakyReLU(0.2)]
-            layers += [nn.Dropout(0.2)] if place < 2 else []
+            layers += [nn.Dropout(dropout)] if place < 2 else []
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], max_tokens + 1))
 
     def forward(self, text: Text) -> Float[Tensor, "b c"]:
