@@ -217,7 +217,7 @@ def wan5b_stage(
         validate_with=ValidateConfig(
             function="motion.evaluation:evaluate_export",
             every=1000,
-            arguments={"num_clips": 8, "batch_size": 1},
+            arguments={"num_clips": 8, "batch_size": 2},  # clips swap their conditions
         ),
     )
 

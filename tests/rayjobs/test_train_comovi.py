@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from motion.evaluation import EvaluationConfig
 from motion.models.comovi.config import CoMoViConfig
 from motion.training import launch
 from motion.training.config import InitConfig
@@ -15,6 +16,15 @@ def test_every_preset_reads_what_the_step_before_it_wrote() -> None:
     for build in PRESETS.values():
         recipe = build()
         assert recipe.stage1.data.root == recipe.stage2.data.root == recipe.encode.root.resolve()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_evaluation_takes_its_arguments(name: str) -> None:
+    recipe = PRESETS[name]()
+    for stage in (recipe.stage1, recipe.stage2):
+        assert stage.validate_with is not None
+        assert stage.validate_with.function == "motion.evaluation:evaluate_export"
+        EvaluationConfig.model_validate(stage.validate_with.arguments)
 
 
 def test_wan5b_states_the_papers_numbers() -> None:
