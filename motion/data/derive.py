@@ -4,6 +4,7 @@ Ray Data hands shard files to a pool of actors. A file is written whole or not a
 died goes on with the files that are missing, and a finished one returns at once.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -93,9 +94,9 @@ def derive(
     known = {**source.encoders, **(encoders or {})}
     started = time.monotonic()
     names = sorted({row.file for row in source.rows})
-    pending = [name for name in names if not (config.root / name).is_file()]
+    pending = [name for name in names if not (config.root / placed(name)).is_file()]
     _run(config, make, known, pending, phase, row_group_size)
-    files = [config.root / name for name in names]
+    files = [config.root / placed(name) for name in names]
     report(phase, sum(row.file in pending for row in source.rows), started, files)
     write_dataset(config.root, files, config=identity, encoders=known, facts=source.facts)
     return config.root
@@ -114,6 +115,17 @@ def describe_derived(config: DeriveConfig, described: Mapping[str, Any]) -> str:
     begun = is_claimed(config.root, _identity(source, described), file=_STATE_FILE, what=_WHAT)
     state = "committed" if read_commit(config.root) else "begun" if begun else "to be made"
     return f"{config.root}: {len(source.rows)} clips of {source.root} ({state})"
+
+
+def placed(name: str) -> str:
+    """Where the new rows of a shard go, relative to the new root.
+
+    A merged data set names the shards of its parts, which lie outside of its root: taken from
+    another root, such a path may lead to the very file that is read.
+    """
+    if ".." not in Path(name).parts:
+        return name
+    return f"shards/{hashlib.sha256(name.encode()).hexdigest()[:12]}-{Path(name).name}"
 
 
 def _identity(source: Manifest, described: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +179,7 @@ class _ShardWriter:
                 check_row(row)
             sealed = [seal(row) for row in self._change(rows)]
             write_shard(
-                self._config.root / str(name),
+                self._config.root / placed(str(name)),
                 sealed,
                 row_group_size=self._size,
                 encoders=json.loads(json.dumps(self._encoders)),

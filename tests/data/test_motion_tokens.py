@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from motion.batch import Batch
 from motion.body import load_body
 from motion.camera import project, to_camera
+from motion.data import derive as derive_module
 from motion.data.collate import collate
 from motion.data.derive import DeriveConfig
-from motion.data.manifest import Manifest, write_dataset
+from motion.data.manifest import Manifest, merge, write_dataset
 from motion.data.motion_tokens import TokensConfig, load_tokenizer, tokenize_dataset
 from motion.data.plan import ClipRef, MicroBatch, Plan
 from motion.data.procedural import ProceduralConfig, clip_row, generate_motion
@@ -55,6 +56,29 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_shard(files[1], found[4:], row_group_size=2)
     write_dataset(root, files, config={"kind": "procedural"})
     return root
+
+
+def test_a_merged_data_set_is_derived_beside_its_parts(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Ray: its shards are named from another root, where they may be the source's own."""
+
+    def here(where, make, encoders, names, phase, size) -> None:  # type: ignore[no-untyped-def]
+        derive_module._ShardWriter(where, make, encoders, size)({"file": names})
+
+    monkeypatch.setattr(derive_module.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(derive_module, "cluster_nodes", list)
+    monkeypatch.setattr(derive_module, "require_room", lambda *_, **__: "")
+    monkeypatch.setattr(derive_module, "_run", here)
+    before = {file: file.read_bytes() for file in raw.glob("shards/*")}
+    merged, root = raw.with_name("merged"), raw.with_name("merged-projected")
+    merge(merged, [Manifest.load(raw)])
+    project_dataset(config(data=DeriveConfig(source_root=merged, root=root)))
+    found = Manifest.load(root)
+    assert len(found.rows) == 6
+    assert all("keypoints" in row.present for row in found.rows)
+    assert all((root / row.file).resolve().is_relative_to(root) for row in found.rows)
+    assert {file: file.read_bytes() for file in raw.glob("shards/*")} == before
 
 
 def test_keypoints_are_the_body_s_in_the_row_s_camera() -> None:
