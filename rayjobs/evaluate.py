@@ -39,8 +39,7 @@ class Recipe(BaseModel):
     exports: Positional[Annotated[tuple[Path, ...], Field(min_length=1)]]
     """Folders of the exports."""
     protocol: str = CONDITIONS
-    """"conditions", or one of humanml3d-momask, humanml3d-mdm, motionweb, genmo-estimation,
-    comovi-motion and comovi-video."""
+    """"conditions" (of CoMoVi), or a published one (docs/evaluation.md lists them)."""
     evaluator: Path | None = None
     """Evaluator's export, for the text-to-motion protocols."""
     root_path: RootPath = "sample"

@@ -77,7 +77,7 @@ class EvaluationConfig(BaseModel):
 class Evaluation(BaseModel):
     """Metrics with their intervals."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     values: dict[str, float]
     """Means over the clips."""
@@ -159,14 +159,14 @@ def evaluate(pipeline: Pipeline, config: EvaluationConfig) -> Evaluation:
 
 
 def held_out(pipeline: Pipeline, config: EvaluationConfig) -> Iterator[Batch]:
-    """Batches of held-out clips, the same for every export of a dataset.
+    """Batches of held-out clips, none flagged, the same for every export of a dataset.
 
     Raises:
         ValueError: the dataset has other encoders than the export, or too few clips.
     """
     manifest = Manifest.load(config.root or Path(pipeline.config["data"]["root"]))
     require_encoders(pipeline, manifest)
-    clips = [ClipRef.of(row) for row in manifest.select(config.split)]
+    clips = [ClipRef.of(row) for row in manifest.select(config.split) if not row.flagged]
     size = min(config.batch_size, config.num_clips)
     plan = Plan(clips, seed=config.seed, micro_batch=size, accumulation=1, world=1)
     num_batches = config.num_clips // size
@@ -190,7 +190,7 @@ def require_encoders(pipeline: Pipeline, manifest: Manifest) -> None:
         ValueError: another encoder made them.
     """
     for name, encoder in {"text": pipeline.text, **pipeline.autoencoders}.items():
-        found = manifest.encoders[name]["hash"]
+        found = manifest.encoders.get(name, {}).get("hash", "none")
         if found != encoder.hash:
             raise ValueError(
                 f"{manifest.root} was encoded by {name} encoder {found[:16]}, the export has "

@@ -18,11 +18,11 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from safetensors.torch import load_file
 from torch import Tensor
 
 from motion.encoders import load_text_encoder
 from motion.encoders.storage import content_hash
+from motion.exported import read_weights
 from motion.metrics.words import VOCABULARY, PublishedCaptions, PublishedWords
 from motion.models.evaluator.features import FeatureConfig, FeatureStatistics
 from motion.models.evaluator.system import EvaluatorConfig, EvaluatorTraining
@@ -31,7 +31,6 @@ from motion.models.evaluator.t2m import T2MConfig
 PUBLISHED: Final = "finest.tar"
 """File name of text-to-motion's published evaluator (`text_mot_match/model/finest.tar`)."""
 _PARTS: Final = ("movement_encoder", "motion_encoder", "text_encoder")
-_WEIGHTS: Final = ("ema.safetensors", "model.safetensors")
 _AT_ONCE: Final = 64
 
 
@@ -181,11 +180,8 @@ def load_evaluator(path: Path | str, *, device: str = "cpu") -> Evaluator:
     if kind != "evaluator":
         raise ValueError(f"{folder} is an export of {kind!r}; expected one of an evaluator")
     config = EvaluatorConfig.model_validate(description["system"])
-    weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if weights is None:
-        raise ValueError(f"{folder} holds none of {_WEIGHTS}: export the evaluator again")
-    state = load_file(weights)
-    return _evaluator(config, state, load_text_encoder(folder / "encoders" / "text"), device)
+    text_encoder = load_text_encoder(folder / "encoders" / "text")
+    return _evaluator(config, read_weights(folder), text_encoder, device)
 
 
 def load_published(

@@ -6,30 +6,12 @@ see only these dimensions. CrossDiff normalizes the motions with the evaluator's
 
 from typing import Final
 
-LOWER_JOINTS: Final[tuple[int, ...]] = (1, 2, 4, 5, 7, 8, 10, 11)
-"""Both legs; the root belongs to them as well."""
+from motion.representations.humanml import HumanML
 
-_ROOT, _POSITIONS, _ROTATIONS, _VELOCITIES, _CONTACTS = 0, 4, 67, 193, 259
-"""First dimension of each part of the layout (Guo et al. 2022): root motion, 21 positions, 21 6D
-rotations, 22 velocities, 4 contacts."""
-
-
-def _blocks(start: int, width: int, places: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(start + width * place + axis for place in places for axis in range(width))
-
-
-def _lower() -> tuple[int, ...]:
-    without_root = tuple(j - 1 for j in LOWER_JOINTS)
-    return (
-        *range(_ROOT, _POSITIONS),
-        *_blocks(_POSITIONS, 3, without_root),
-        *_blocks(_ROTATIONS, 6, without_root),
-        *_blocks(_VELOCITIES, 3, (0, *LOWER_JOINTS)),
-    )
-
-
-LOWER_DIMS: Final[tuple[int, ...]] = _lower()
+LOWER_DIMS: Final[tuple[int, ...]] = tuple(HumanML().leg_features().tolist())
 """103 dimensions: root motion and height, the legs' positions, rotations and velocities."""
 
-UPPER_DIMS: Final[tuple[int, ...]] = tuple(sorted(set(range(_CONTACTS)) - set(LOWER_DIMS)))
+UPPER_DIMS: Final[tuple[int, ...]] = tuple(
+    sorted(set(range(HumanML().slices["contacts"].start)) - set(LOWER_DIMS))
+)
 """156 dimensions: the rest but for the foot contacts."""

@@ -1,9 +1,7 @@
 """What only evaluators need around their training: statistics before it, a judgment after it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +17,7 @@ from motion.data.statistics import fit_statistics
 from motion.data.storage import read_rows
 from motion.diffusion.noise import generator_for
 from motion.evaluation.conditions import log_to_run
+from motion.exported import read_config
 from motion.metrics.corruption import CORRUPTIONS
 from motion.metrics.distribution import frechet_distance
 from motion.metrics.embeddings import Embeddings, embed, retrieval_scores
@@ -75,13 +74,18 @@ def split_batches(
         columns: payload columns to read.
         most: only so many clips; all by default.
         flagged: the clips whose licence restricts use, instead of all others.
+
+    Raises:
+        ValueError: a clip cannot be read; none is replaced here.
     """
     rows = [row for row in Manifest.load(root).select(split) if row.flagged == flagged]
     for refs in _chunks(rows[:most]):
         plan = Plan(refs, seed=0, micro_batch=len(refs), accumulation=1, world=1)
         keys = tuple(plan.noise_key(0, ref) for ref in refs)
         micro = MicroBatch(0, 0, tuple(refs), keys, {"clips": len(refs)}, 1)
-        clips, _ = Reader(plan, Path(root), columns).read(micro)
+        clips, replaced = Reader(plan, Path(root), columns).read(micro)
+        if replaced:
+            raise ValueError(f"clips of {root} cannot be read: {'; '.join(replaced)}")
         yield Batch.from_columns(collate(clips))
 
 
@@ -217,8 +221,8 @@ def judge(
         ValueError: the export is of another system, or the data set has no such clips.
     """
     evaluator = load_evaluator(export_dir, device=device)
-    description: dict[str, Any] = json.loads((Path(export_dir) / "config.json").read_text())
-    found = embed_split(evaluator, Path(description["data"]["root"]), split, seed=seed)
+    root = Path(read_config(Path(export_dir))["data"]["root"])
+    found = embed_split(evaluator, root, split, seed=seed)
     metrics: dict[str, float] = {}
     for k, score in enumerate(retrieval_scores(found, seed=seed), start=1):
         name = f"eval/r_precision_{k}"
