@@ -185,6 +185,12 @@ def committed(target: Path) -> dict[str, Any] | None:
     return description
 
 
+def initial_hash(init: InitConfig | None) -> str:
+    """Identity of the export that weights come from; empty where it is none or not there yet."""
+    description = None if init is None else committed(init.export)
+    return "" if description is None else str(description["training"]["hash"])
+
+
 def check_initial(init: InitConfig, state: Mapping[str, Tensor]) -> Path:
     """The file of an export's weights, which fits a module of this state.
 

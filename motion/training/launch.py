@@ -129,7 +129,9 @@ def _evaluate(config: TrainConfig, run_id: str) -> None:
 def _identified(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """Facts of the dataset, and the training's identity."""
     data = dataset.facts(config)
-    return data, config.identity(dataset_hash=data["hash"], init_hash=_init_hash(config))
+    return data, config.identity(
+        dataset_hash=data["hash"], init_hash=export.initial_hash(config.init_from)
+    )
 
 
 def _committed(config: TrainConfig, identity: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -193,14 +195,6 @@ def run_stages(stages: Sequence[TrainConfig], *, dry_run: bool = False) -> list[
     return [stage.export_dir for stage in stages]
 
 
-def _init_hash(config: TrainConfig) -> str:
-    """Identity of the export that weights come from; empty where it is none or not there yet."""
-    if config.init_from is None:
-        return ""
-    description = export.committed(config.init_from.export)
-    return "" if description is None else str(description["training"]["hash"])
-
-
 def _preflight(
     config: TrainConfig,
     data: Mapping[str, Any] | None,
@@ -233,7 +227,7 @@ def _preflight(
     state = preflight.model_state_gib(config, total, trainable)
     return {
         "resources": checked(lambda: preflight.check_resources(config, cluster_nodes())),
-        "storage": checked(lambda: preflight.check_storage(config, trainable)),
+        "storage": checked(lambda: preflight.check_storage(config, total, trainable)),
         "weights": checked(lambda: preflight.check_init(config, pending, encoders)),
         "validation": checked(lambda: preflight.check_validation(config)),
         "dataset": clips,

@@ -6,7 +6,6 @@ learning rate are functions of it.
 """
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +69,7 @@ class Worker:
     newest: Path | None
     """Newest committed checkpoint; None lets the loop look in the run's folder."""
     commit: Commit
-    """Publishes a checkpoint; a collective call."""
+    """Publishes a checkpoint, whose folder is deleted afterwards; a collective call."""
     tracker: Tracker | None
     """Only on rank 0."""
 
@@ -236,14 +235,15 @@ def _checkpoint(
 ) -> None:
     """Save, export where due, and publish after `completed` steps; a collective call."""
     started = time.perf_counter()
-    folder = Path(tempfile.mkdtemp(prefix="checkpoint_"))
     state = checkpoint.describe(
         config, step=completed, identity=job.identity_hash, git=job.git.split("\n")[0]
     )
-    checkpoint.save(folder, engine, average, state)
-    validation = _export(config, job, engine, average, completed)
     metrics = {"step": float(completed), "loss": result.loss}
-    worker.commit(folder, restore.folder_name(completed, attempt), metrics, validation)
+    with tempfile.TemporaryDirectory(prefix="checkpoint_") as name:  # gone also where it fails
+        folder = Path(name)
+        checkpoint.save(folder, engine, average, state)
+        validation = _export(config, job, engine, average, completed)
+        worker.commit(folder, restore.folder_name(completed, attempt), metrics, validation)
     if worker.tracker is not None:
         worker.tracker.metrics({"checkpoint_s": time.perf_counter() - started}, completed)
         worker.tracker.tag("newest_checkpoint", restore.folder_name(completed, attempt))
@@ -318,4 +318,3 @@ def _report(
         checkpoint_dir_name=name,
         validation=task,
     )
-    shutil.rmtree(folder)

@@ -54,14 +54,20 @@ def check_resources(config: TrainConfig, nodes: Nodes) -> str:
     return line
 
 
-def check_storage(config: TrainConfig, trainable: int) -> str:
+def check_storage(config: TrainConfig, total: int, trainable: int) -> str:
     """Is the storage writable, with room for checkpoints and export?
+
+    Args:
+        config: the training.
+        total: parameters; checkpoints and exports hold the frozen ones too.
+        trainable: how many of them are trained.
 
     Raises:
         ValueError: it is not.
     """
-    state = 16 if config.ema_decay is not None else 12  # bytes per parameter: master, Adam, EMA
-    need = trainable * (state * (config.keep_checkpoints + 1) + 8)
+    average = 4 if config.ema_decay is not None else 0
+    state = trainable * (4 + 8 + average) + (total - trainable) * 4  # master, Adam, EMA; weights
+    need = state * (config.keep_checkpoints + 1) + total * (4 + average)
     try:
         config.run_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=config.run_dir) as file:

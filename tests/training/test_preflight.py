@@ -57,12 +57,14 @@ def test_workers_must_leave_cpus_to_the_pipeline(tmp_path: Path) -> None:
 
 
 def test_storage_must_be_writable_and_large_enough(tmp_path: Path) -> None:
-    assert "GiB free" in preflight.check_storage(toy_train_config(tmp_path), 1000)
+    assert "GiB free" in preflight.check_storage(toy_train_config(tmp_path), 1000, 1000)
     with pytest.raises(ValueError, match="lower keep_checkpoints"):
-        preflight.check_storage(toy_train_config(tmp_path), 10**14)
+        preflight.check_storage(toy_train_config(tmp_path), 10**14, 10**14)
+    with pytest.raises(ValueError, match="lower keep_checkpoints"):
+        preflight.check_storage(toy_train_config(tmp_path), 10**14, 0)  # frozen ones are kept too
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is not writable"):
-        preflight.check_storage(toy_train_config(tmp_path / "file"), 1000)
+        preflight.check_storage(toy_train_config(tmp_path / "file"), 1000, 1000)
 
 
 def test_memory_shrinks_with_stage_and_workers(tmp_path: Path) -> None:
