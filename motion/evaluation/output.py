@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import mlflow
 from pydantic import JsonValue
@@ -13,6 +14,9 @@ from motion.evaluation.conditions import log_to_run
 from motion.evaluation.plots import table_png
 from motion.evaluation.tables import Table, console, flat_metrics, latex, markdown
 from motion.training.tracking import use_run
+
+_WIDTH_PIPED: Final = 200
+"""Columns of a table that is not printed on a terminal."""
 
 
 @dataclass(frozen=True)
@@ -65,5 +69,8 @@ def log_table(table: Table, subjects: Sequence[Subject], files: Sequence[Path]) 
 
 
 def show(table: Table) -> None:
-    """Print the table."""
-    Console().print(console(table))
+    """Print the table, unbroken where it goes to a file or a pipe, which have no width."""
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal = Console(width=max(terminal.width, _WIDTH_PIPED))
+    terminal.print(console(table))
