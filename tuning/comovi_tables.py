@@ -1,23 +1,23 @@
 """CoMoVi's ablation tables: exchange between the branches, motion pictures, architectures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
 import torch
 
 from motion.batch import Batch
 from motion.body.shading import MapMode
-from motion.data.collate import collate
 from motion.data.encode import EncodeConfig, encode
-from motion.data.manifest import Manifest
-from motion.data.plan import ClipRef, Plan
+from motion.data.pipeline import StreamConfig
 from motion.data.prepare import PrepareConfig, prepare
 from motion.data.procedural import ProceduralConfig
-from motion.data.reading import Reader
+from motion.exported import read_weights
 from motion.models.comovi.config import CoMoViConfig, Interaction, parts_of
 from motion.models.comovi.system import CoMoVi
+from motion.training.alone import train_alone
+from motion.training.config import DataConfig, OptimizerConfig, TrainConfig
+from motion.training.evaluators import split_batches
 from tuning.ablations import AblationTable, Claim
 
 COLUMNS: Final = (
@@ -35,74 +35,69 @@ def train_comovi(
     steps: int,
     batch_size: int,
     num_frames: int,
+    learning_rate: float,
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Train tiny CoMoVi in this process and measure held-out losses, the same draws for all cells.
 
-    One process, plain AdamW and no autocast: a cell compares presets, not the trainer. The
-    network's weights, the order of the clips and the noise derive from the seed alone. `changes`
-    are other fields of the config than the interaction.
+    The network's weights, the order of the clips and the noise derive from the seed alone.
+
+    Args:
+        seed: of the training.
+        folder: of the cell; the export is written in it.
+        root: encoded clips.
+        interaction: of the branches.
+        steps: optimizer steps.
+        batch_size: clips per step.
+        num_frames: of a clip.
+        learning_rate: peak of a warm-up over a tenth of the steps and a cosine to zero.
+        changes: other fields of the system's config.
     """
-    del folder
-    torch.manual_seed(seed)
     torch.set_num_threads(2)
-    tiny = CoMoViConfig.tiny().model_dump()
     fixed = {
         "interaction": interaction,
         "trainable": parts_of(cast(Interaction, interaction)),
         "pose_positions": num_frames - 1,
     }
-    config = CoMoViConfig.model_validate({**tiny, **fixed, **(changes or {})})
-    system = config.build()
-    optimizer = torch.optim.AdamW(system.parameters(), lr=3e-3, betas=(0.9, 0.99))
-    rise, fall = max(1, steps // 10), steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda k: min(1.0, (k + 1) / rise) * 0.5 * (1 + np.cos(np.pi * min(k, fall) / fall)),
+    training = TrainConfig(
+        name="cell",
+        system=CoMoViConfig.model_validate(
+            {**CoMoViConfig.tiny().model_dump(), **fixed, **(changes or {})}
+        ),
+        data=DataConfig(root=Path(root), columns=COLUMNS, stream=StreamConfig(use_ray=False)),
+        optimizer=OptimizerConfig(
+            learning_rate=learning_rate,
+            betas=(0.9, 0.99),
+            warmup_steps=max(1, steps // 10),
+            schedule="cosine",
+        ),
+        steps=steps,
+        micro_batch=batch_size,
+        seed=seed,
+        checkpoint_every=steps,
+        storage=folder,
     )
-    batches = _batches(Path(root), "train", batch_size, seed)
-    system.train()
-    for step in range(steps):
-        loss, _ = system(batches(step).stamp(step=step, steps=steps, seed=seed))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(system.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    return held_out_losses(system, Path(root), batch_size)
+    weights = read_weights(train_alone(training))
+    system = CoMoVi(cast(CoMoViConfig, training.system))
+    system.load_state_dict(weights)
+    return held_out_losses(system.eval(), split_batches(Path(root), "validation", COLUMNS))
 
 
-def held_out_losses(system: CoMoVi, root: Path, batch_size: int) -> dict[str, float]:
-    """Means over all validation clips, four draws of noise and time each."""
-    batches = _batches(root, "validation", batch_size, seed=0)
-    system.eval()
+@torch.no_grad()
+def held_out_losses(system: CoMoVi, batches: Iterable[Batch]) -> dict[str, float]:
+    """Means over all clips, four draws of noise and time each."""
     sums: dict[str, list[torch.Tensor]] = {}
-    count = len(Manifest.load(root).select("validation")) // batch_size
-    with torch.no_grad():
-        for index in range(count):
-            for draw in range(4):
-                losses = system.clip_losses(batches(index), use=f"ablation/{draw}")
-                for name, values in losses.items():
-                    sums.setdefault(name, []).append(values)
+    for batch in batches:
+        for draw in range(4):
+            for name, values in system.clip_losses(batch, use=f"ablation/{draw}").items():
+                sums.setdefault(name, []).append(values)
     return {name: float(torch.cat(values).nanmean()) for name, values in sums.items()}
 
 
-def _batches(root: Path, split: str, batch_size: int, seed: int) -> Callable[[int], Batch]:
-    clips = [ClipRef.of(row) for row in Manifest.load(root).select(split) if not row.flagged]
-    plan = Plan(clips, seed=seed, micro_batch=batch_size, accumulation=1, world=1)
-    reader = Reader(plan, root, COLUMNS)
-
-    def batch(step: int) -> Batch:
-        found, replaced = reader.read(plan.step(step)[0][0])
-        if replaced:
-            raise ValueError(f"clips cannot be read: {'; '.join(replaced)}")
-        return Batch.from_columns(collate(found))
-
-    return batch
-
-
 NUM_FRAMES: Final = 17
-_CELL: Final[Mapping[str, Any]] = {"steps": 300, "batch_size": 8, "num_frames": NUM_FRAMES}
+_CELL: Final[Mapping[str, Any]] = {
+    "steps": 300, "batch_size": 8, "num_frames": NUM_FRAMES, "learning_rate": 3e-3,
+}  # fmt: skip
 _LOSSES: Final[Mapping[str, str]] = {
     "flow_rgb": "flow loss, video",
     "flow_map": "flow loss, motion map",

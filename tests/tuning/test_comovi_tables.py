@@ -1,7 +1,10 @@
 """CoMoVi's ablation presets: what each is, and that a cell of every kind trains."""
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ import torch
 
 from motion.batch import Batch
 from motion.models.comovi.config import CoMoViConfig, parts_of
+from motion.training.alone import train_alone
+from motion.training.config import TrainConfig
 from tuning import comovi_tables
 from tuning.comovi_tables import comovi_architecture, comovi_interaction, comovi_map, train_comovi
 from tuning.verdicts import flat_metrics, outcomes, render
@@ -35,17 +40,19 @@ def clips(step: int) -> Batch:
     )
 
 
+def stream(config: TrainConfig, rank: int, start: int) -> Iterator[Batch]:
+    return map(clips, range(start, config.steps))
+
+
+FACTS = {"encoders": {}, "body": "free", "hash": "made here"}
+
+
 @pytest.fixture
 def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cells read these clips instead of a dataset."""
-    monkeypatch.setattr(comovi_tables, "_batches", lambda *_, **__: clips)
-    monkeypatch.setattr(
-        comovi_tables,
-        "held_out_losses",
-        lambda system, *_: {
-            n: float(v.detach().nanmean()) for n, v in system.clip_losses(clips(9)).items()
-        },
-    )
+    """Cells read these clips instead of a dataset; the training loop is the real one."""
+    alone = partial(train_alone, open_batches=stream, facts=lambda _: FACTS)
+    monkeypatch.setattr(comovi_tables, "train_alone", alone)
+    monkeypatch.setattr(comovi_tables, "split_batches", lambda *_: [clips(9)])
 
 
 @pytest.mark.usefixtures("no_disk")
@@ -55,10 +62,9 @@ def test_every_preset_trains_another_network_or_on_another_picture(tmp_path: Pat
         found: dict[str, dict[str, float]] = {}
         for name, preset in table.presets.items():
             json.dumps(preset)
-            arguments = {**table.settings, **preset, "steps": 1, "batch_size": 2}
-            found[name] = dict(
-                train_comovi(seed=0, folder=tmp_path, **{**arguments, "num_frames": FRAMES})
-            )
+            small: dict[str, Any] = {"steps": 2, "batch_size": 2, "num_frames": FRAMES}
+            arguments = {**table.settings, **preset, **small}
+            found[name] = train_comovi(seed=0, folder=tmp_path / table.name / name, **arguments)
             assert all(np.isfinite(value) for value in found[name].values())
         if table.name == "comovi-architecture":
             assert len({tuple(values.values()) for values in found.values()}) == 4
@@ -82,6 +88,12 @@ def test_a_preset_without_a_metric_shows_a_dash(tmp_path: Path) -> None:
 def test_interaction_cells_are_what_they_were(tmp_path: Path) -> None:
     identity = comovi_interaction(tmp_path / "data").identity("dual", 0)
     assert identity["arguments"] == {"interaction": "dual"}
-    assert set(identity["settings"]) == {"root", "steps", "batch_size", "num_frames"}
+    assert set(identity["settings"]) == {
+        "root",
+        "steps",
+        "batch_size",
+        "num_frames",
+        "learning_rate",
+    }
     assert "bridges" not in parts_of("none")
     assert CoMoViConfig.tiny().trainable == parts_of("single_m2v")
