@@ -1,6 +1,6 @@
 """Train GENMO: data, encoding, training, evaluation with samples.
 
-    ray job submit -- python rayjobs/train_genmo.py tiny          # embedded data, one CPU core
+    ray job submit -- python rayjobs/train_genmo.py tiny          # embedded data, two CPU cores
     ray job submit -- python rayjobs/train_genmo.py tiny --training.system.mode estimation
 
 Presets: `tiny`, and the two sizes of the release, `regression` and `genmo`, which want a data set
@@ -63,7 +63,7 @@ CLIPS = ProceduralConfig(num_frames=64, height=64, width=64, pixels=False)
 
 
 def tiny() -> Recipe:
-    """Below one million parameters on one CPU worker; no download, minutes."""
+    """Below one million parameters on two CPU workers; no download, minutes."""
     raw, encoded = paths.data() / "genmo", paths.data() / "genmo-encoded"
     return Recipe(
         prepare=PrepareConfig(
@@ -72,7 +72,7 @@ def tiny() -> Recipe:
         encode=EncodeConfig(
             raw_root=raw, root=encoded, video=None, segments=True, keep_video=(), clips_per_file=128
         ),
-        training=training("genmo-tiny", GenmoConfig.tiny(), encoded, steps=1500),
+        training=training("genmo-tiny", GenmoConfig.tiny(), encoded, steps=500),
     )
 
 
@@ -85,7 +85,7 @@ def mixture() -> Recipe:
     captured = alone.prepare.model_copy(
         update={"root": paths.data() / "genmo-mocap", "source": "mocap", "num_train": 1024}
     )
-    trained = training("genmo-mixture", GenmoConfig.tiny(), encoded, steps=1500)
+    trained = training("genmo-mixture", GenmoConfig.tiny(), encoded, steps=500)
     return alone.model_copy(
         update={
             "mocap": captured,
@@ -102,15 +102,16 @@ def training(name: str, system: GenmoConfig, root: Path, *, steps: int) -> Train
         system=system,
         data=DataConfig(root=root, columns=COLUMNS),
         optimizer=OptimizerConfig(
-            learning_rate=2e-3,
+            learning_rate=3e-3,
             betas=(0.9, 0.99),
-            warmup_steps=50,
+            warmup_steps=20,
             schedule="cosine",
             clip_norm=1.0,
         ),
         steps=steps,
-        micro_batch=32,
-        ema_decay=0.995,
+        micro_batch=12,
+        num_workers=2,
+        ema_decay=0.99,
         checkpoint_every=max(50, steps // 2),
         validate_with=ValidateConfig(
             function="motion.evaluation.genmo:evaluate_export", every=1000

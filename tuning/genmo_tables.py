@@ -110,7 +110,7 @@ def trained(
     torch.manual_seed(seed)
     system = config.build()
     average = torch.optim.swa_utils.AveragedModel(
-        system.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
+        system.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     )
     optimizer = torch.optim.AdamW(system.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     warmup = max(1, steps // 20)
@@ -246,7 +246,7 @@ def _table(
         claims=claims,
         cell=train_genmo,
         metrics=_METRICS,
-        settings={"root": str(root), "steps": 400, "batch_size": 16, "learning_rate": 2e-3},
+        settings={"root": str(root), "steps": 400, "batch_size": 16, "learning_rate": 3e-3},
         note=_NOTE,
         prepare=lambda _: _data(root),
     )
