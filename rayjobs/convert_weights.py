@@ -7,6 +7,7 @@
 Reads diffusers folders and hub ids, the original Wan's files and the public CoMoVi's single file;
 writes our exports and all three of those. Tensor by tensor: it takes the disk of the weights, not
 their memory, and neither cluster nor GPU. Adapters of an export are merged.
+Results: the weights in `--output`; the report says where each tensor came from.
 """
 
 import tyro

@@ -9,10 +9,12 @@ beside those of the poses that the system made together with the same video.
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from pydantic import BaseModel
 from torch import Tensor
 
 from motion import models
@@ -24,11 +26,30 @@ from motion.data.video import to_frames
 from motion.exported import read_config
 from motion.inference import Pipeline
 from motion.metrics.pose import joint_error_m
+from motion.models.system import Sample
 from motion.sequence import Motion
 
 Detector = Callable[[UInt8[np.ndarray, "h w 3"]], Detection]
 Estimator = Callable[[Batch], Motion]
 """Motions of clips with keypoints, in the world."""
+
+
+@runtime_checkable
+class VideoMaker(Protocol):
+    """What makes the videos: of motion.inference.Pipeline, no more than is needed here."""
+
+    @property
+    def body(self) -> BodyModel:
+        """On the CPU."""
+        ...
+
+    def options(self) -> BaseModel:
+        """Sampling options of the export."""
+        ...
+
+    def generate(self, batch: Batch, options: BaseModel, generator: torch.Generator) -> Sample:
+        """Decoded samples for the batch's conditions."""
+        ...
 
 
 def estimator(export: Path | None, body: BodyModel, *, device: str = "cpu") -> Estimator:
@@ -72,7 +93,7 @@ def detector(source: str | None, *, device: str = "cpu") -> Detector:
 
 
 def cascade_errors(
-    pipeline: Pipeline,
+    pipeline: VideoMaker,
     batch: Batch,
     find: Detector,
     estimate: Estimator,

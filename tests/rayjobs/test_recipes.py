@@ -34,6 +34,6 @@ def test_help_shows_the_explanation() -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     said = " ".join(ended.stdout.split())
-    assert "Prepare a dataset of clips, generated or from motion capture" in said
+    assert "Prepare a dataset of clips, generated, from motion capture or from videos" in said
     assert "ray job submit -- python rayjobs/prepare_data.py --root" in said
     assert "Results: shards, manifest and dataset.json in `--root`" in said
