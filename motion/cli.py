@@ -1,7 +1,6 @@
 """The `motion` command. `motion --help` lists what it does, `motion VERB --help` the options."""
 
 import difflib
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from motion.prompts import output_stems, read_prompts
+from motion.export.verbs import export, info
+from motion.prompts import output_format, output_stems, read_prompts
+from motion.terminal import print_json, say
 
 TRACEBACK_VARIABLE: Final = "MOTION_TRACEBACK"
 USAGE_ERROR: Final = 2
@@ -40,7 +41,7 @@ def doctor(*, json: bool = False) -> int:
 
     checks = examine()
     if json:
-        _print_json([check.__dict__ for check in checks])
+        print_json([check.__dict__ for check in checks])
     else:
         table = Table(box=None, pad_edge=False)
         for title in ("check", "", "found", "remedy"):
@@ -110,7 +111,8 @@ def sample(
         refine: correct the poses with the generated motion map (comovi).
         separate: also write the video and, losslessly, the motion map as files of their own.
         offload: keep weights in memory: all but the layer at work, or what the GPU does not hold.
-        output: stem of the files (.mp4, .npz ... is dropped); several samples get _00, _01 ...
+        output: stem of .mp4, .png and .npz; the suffix of another format (.bvh, .glb, .npy, .csv,
+            .webm, .gif) adds that file; several samples get _00, _01 ...
         json: print the written files as JSON.
     """
     followed: dict[str, Any] = {
@@ -131,32 +133,32 @@ def sample(
         raise ValueError(f"--num-samples is {num_samples}; expected at least 1")
     wanted = [text for text in texts for _ in range(num_samples)]
     stems = output_stems(output, wanted)
-    _say("loading the library ...")
+    say("loading the library ...")
     from motion.exported import newest_export
     from motion.inference import Pipeline, write_result
     from motion.offload import OffloadConfig
 
     export = checkpoint or newest_export(system)
-    _say(f"loading the export {export} ...")
-    placed = {} if offload == "none" else {"offload": OffloadConfig(mode=offload)}
+    say(f"loading the export {export} ...")
+    placed: dict[str, Any] = {} if offload == "none" else {"offload": OffloadConfig(mode=offload)}
     pipeline = Pipeline.load(export, **placed)
     starts = _starts(first, refine=refine)
     given = {"steps": steps, "guidance": guidance, "duration_s": duration_s}
     options = {name: value for name, value in given.items() if value is not None}
-    gif = output is not None and output.suffix == ".gif"
+    suffix = output_format(output)
     written: list[list[Path]] = []
     for index, (text, stem) in enumerate(zip(wanted, stems, strict=True)):
-        _say(f'sample {index + 1} of {len(wanted)}, "{text}" ...')
+        say(f'sample {index + 1} of {len(wanted)}, "{text}" ...')
         prompt = text if prompts or not followed else ""
         (result,) = _sampled(pipeline, prompt, followed, seed=seed + index, **options, **starts)
         extra = {"separate": True} if separate else {}
-        written.append(write_result(result, stem, gif=gif, **extra))
+        written.append(write_result(result, stem, suffix=suffix, **extra))
     if json:
         files = [
             {"prompt": text, "files": [str(file) for file in group]}
             for text, group in zip(wanted, written, strict=True)
         ]
-        _print_json({"export": str(export), "seed": seed, "samples": files})
+        print_json({"export": str(export), "seed": seed, "samples": files})
     else:
         for file in (file for group in written for file in group):
             print(file)
@@ -181,34 +183,6 @@ def _sampled(pipeline: Any, prompt: str, followed: Mapping[str, Any], **options:
 
     observations = Observations.model_validate(followed)
     return pipeline.moves([prompt], observations=observations, **options)
-
-
-def info(file: Positional[Path], /, *, json: bool = False) -> int:
-    """Print where a generated file comes from, and the command that makes it again.
-
-    The command writes beside the file, under its name with `_again`.
-
-    Args:
-        file: an .npz, .mp4, .gif or .png that `motion sample` wrote.
-        json: print the provenance as JSON.
-    """
-    from motion.export.provenance import read_provenance
-
-    provenance = read_provenance(file)
-    command = provenance.command(file.with_name(f"{file.stem}_again{file.suffix}"))
-    if json:
-        _print_json({**provenance.model_dump(mode="json"), "command": command})
-        return 0
-    values = provenance.model_dump() | {
-        "options": ", ".join(f"{name} {value}" for name, value in provenance.options.items()),
-        "licences": ", ".join(provenance.licences) or "none stated",
-    }
-    for name, value in values.items():
-        print(f"{name:<12} {'none given' if value in ('', None) else value}")
-    print(f"{'again':<12} {command}")
-    if not Path(provenance.export).is_dir():
-        _say("the export is no longer there: name another copy of it as --checkpoint")
-    return 0
 
 
 def evaluate(
@@ -250,7 +224,7 @@ def evaluate(
         output: folder of samples and tables.
         json: print the table as JSON instead of the files' names.
     """
-    _say("loading the library ...")
+    say("loading the library ...")
     from motion.evaluation.comparison import ComparisonConfig, compare
     from motion.evaluation.output import show
 
@@ -276,18 +250,10 @@ def evaluate(
     return 0
 
 
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _say(text: str) -> None:
-    """What is going on, on standard error: standard output is for files and JSON."""
-    print(f"motion: {text}", file=sys.stderr, flush=True)
-
-
 VERBS: Final[Mapping[str, Callable[..., int]]] = {
     "doctor": doctor,
     "sample": sample,
+    "export": export,
     "info": info,
     "evaluate": evaluate,
 }
@@ -303,7 +269,7 @@ def _run(words: Sequence[str]) -> int:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         meant = f"did you mean `motion {near[0]}`?" if near else "`motion --help` explains them"
-        _say(f"there is no verb {verb!r}, only {', '.join(VERBS)}; {meant}")
+        say(f"there is no verb {verb!r}, only {', '.join(VERBS)}; {meant}")
         return USAGE_ERROR
     # Of this verb alone: the options of the others are no answer to a mistyped one.
     return tyro.cli(VERBS[verb], prog=f"motion {verb}", args=rest, config=MARKERS)
@@ -317,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         line = " ".join(str(error).split()) or type(error).__name__
-        _say(f"{line} ({TRACEBACK_VARIABLE}=1 shows where)")
+        say(f"{line} ({TRACEBACK_VARIABLE}=1 shows where)")
         code = 1
     except KeyboardInterrupt:
         code = 130

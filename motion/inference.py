@@ -187,7 +187,7 @@ class Pipeline:
                 readable = self.map_mode == "flat"
                 whole = complete(sample, batch, self.body, readable=readable, config=completion)
                 sample = dataclasses.replace(sample, motion=whole)
-            record = self._provenance(prompt, seed + index, asked)
+            record = self._provenance(prompt, seed + index, asked, chosen)
             results.append(self._result(sample, frame, record))
         return results
 
@@ -236,12 +236,14 @@ class Pipeline:
                     motion=motion[0],
                     camera=None,
                     body=self.body,
-                    provenance=self._provenance(prompt, seed + index, asked),
+                    provenance=self._provenance(prompt, seed + index, asked, chosen),
                 )
             )
         return results
 
-    def _provenance(self, prompt: str, seed: int, asked: Mapping[str, JsonValue]) -> Provenance:
+    def _provenance(
+        self, prompt: str, seed: int, asked: Mapping[str, JsonValue], chosen: BaseModel
+    ) -> Provenance:
         return Provenance(
             system=self.config["system"]["kind"],
             export=str(self.export),
@@ -249,6 +251,7 @@ class Pipeline:
             prompt=prompt,
             seed=seed,
             options=dict(asked),
+            config={**self.config["system"], "sampling": chosen.model_dump(mode="json")},
             licences=tuple(self.config["data"].get("licences", ())),
         )
 

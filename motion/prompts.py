@@ -3,14 +3,9 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from motion import paths
-
-FILE_SUFFIXES: Final = (".mp4", ".png", ".npz", ".gif")
-"""Files of one sample: [RGB | motion map | SMPL] video, strip, AMASS-keyed motion, and where it is
-asked for the video as a gif."""
-OTHER_SUFFIXES: Final = (".glb", ".bvh", ".npy")
+from motion.export.formats import FORMATS, format_of
 
 
 def read_prompts(given: Sequence[str]) -> list[str]:
@@ -44,10 +39,19 @@ def output_stems(output: Path | None, prompts: Sequence[str]) -> list[Path]:
     if output is None:
         words = "".join(c if c.isalnum() else " " for c in prompts[0].lower()).split()
         output = paths.samples() / ("_".join(words)[:48] or "sample")
-    if output.suffix in OTHER_SUFFIXES:
-        raise ValueError(f"{output}: a sample is written as {', '.join(FILE_SUFFIXES)}")
-    stem = output.with_suffix("") if output.suffix in FILE_SUFFIXES else output
+    stem = output.with_suffix("") if output_format(output) else output
     if len(prompts) == 1:
         return [stem]
     width = max(2, len(str(len(prompts) - 1)))
     return [stem.with_name(f"{stem.name}_{index:0{width}d}") for index in range(len(prompts))]
+
+
+def output_format(output: Path | None) -> str:
+    """The format that an output's suffix asks for; empty where it is a stem, such as run_v1.2.
+
+    Raises:
+        ValueError: the suffix is a word that names no format.
+    """
+    if output is None or not (output.suffix.lower() in FORMATS or output.suffix[1:2].isalpha()):
+        return ""
+    return format_of(output)

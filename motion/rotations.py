@@ -131,3 +131,15 @@ def matrix_from_euler(angles_rad: Float[Tensor, "*n k"], axes: str) -> Float[Ten
     for i, axis in enumerate(axes):
         matrix = matrix @ matrix_from_rotvec(angles_rad[..., i, None] * basis["xyz".index(axis)])
     return matrix
+
+
+def euler_from_matrix(matrix: Float[Tensor, "*n 3 3"], axes: str) -> Float[Tensor, "*n 3"]:
+    """Angles in radians of three different axes whose `matrix_from_euler` is the matrix.
+
+    The middle one lies in [-pi/2, pi/2]; where it is a right angle the others are not unique.
+    """
+    if sorted(axes) != ["x", "y", "z"]:
+        raise ValueError(f"axes {axes!r}; expected each of x, y and z once, such as 'yzx'")
+    angles = roma.rotmat_to_euler(axes.upper(), matrix)  # RoMa's upper case: intrinsic
+    assert isinstance(angles, torch.Tensor)
+    return angles

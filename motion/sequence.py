@@ -84,3 +84,17 @@ class Motion:
                 "give a motion with a trajectory"
             )
         return self.translation
+
+    def require_world_clip(self) -> "Motion":
+        """This motion, or a ValueError where it is a batch or in the camera's frame."""
+        if self.R_parent_child.dim() != 4:
+            raise ValueError(
+                f"R_parent_child has shape {tuple(self.R_parent_child.shape)}; a file holds one "
+                "motion (t, 24, 3, 3): write the clips of a batch one by one (motion[i])"
+            )
+        if self.frame != "world":
+            raise ValueError(
+                "this motion is in the camera's frame; files are in the world: apply the camera's "
+                "T_world_camera first"
+            )
+        return self

@@ -37,7 +37,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             seen.options.append(options)
             return prompts
 
-    def write_result(result: str, stem: Path, *, gif: bool = False) -> list[Path]:
+    def write_result(result: str, stem: Path, *, suffix: str = "") -> list[Path]:
+        seen.suffix = suffix
         stem.parent.mkdir(parents=True, exist_ok=True)
         file = stem.with_name(stem.name + ".mp4")
         file.write_text(result)
@@ -120,6 +121,17 @@ def test_default_stem_is_made_of_the_prompt(
     (stem,) = cli.output_stems(None, ["A person waves!"])
     assert stem == tmp_path / "samples" / "a_person_waves"
     assert cli.output_stems(Path("v1.2"), ["x"]) == [Path("v1.2")]
+    assert cli.output_stems(Path("a/wave.GLB"), ["x"]) == [Path("a/wave")]
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("w.bvh", ".bvh"), ("w.GLB", ".glb"), ("w", ""), ("v1.2", "")]
+)
+def test_the_output_s_suffix_asks_for_a_format(
+    name: str, suffix: str, pipeline: SimpleNamespace, tmp_path: Path
+) -> None:
+    assert run("sample", "a", "-o", str(tmp_path / name)) == 0
+    assert pipeline.suffix == suffix
 
 
 @pytest.mark.parametrize(
@@ -128,7 +140,10 @@ def test_default_stem_is_made_of_the_prompt(
         (["sample", " "], "no prompt given"),
         (["sample", "none.txt"], "no such file of prompts: none.txt"),
         (["sample", "a", "-n", "0"], "expected at least 1"),
-        (["sample", "a", "-o", "a.glb"], r"a.glb: a sample is written as .mp4"),
+        (
+            ["sample", "a", "-o", "a.fbx"],
+            "a.fbx: there is no format '.fbx', only .npz (AMASS's keys)",
+        ),
         (["info", "none.mp4"], "no such file: none.mp4"),
     ],
 )
@@ -171,7 +186,7 @@ def test_a_mistyped_verb_is_answered_with_the_one_that_was_meant(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
-    assert f"no verb '{verb}', only doctor, sample, info, evaluate" in printed.err
+    assert f"no verb '{verb}', only doctor, sample, export, info, evaluate" in printed.err
     assert answer in printed.err
 
 
@@ -215,7 +230,7 @@ def test_info_prints_the_origin_and_the_command(
     assert "the export is no longer there" in said.err
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".mp4", ".gif", ".png"])
+@pytest.mark.parametrize("suffix", [".npz", ".mp4", ".webm", ".gif", ".png", ".glb"])
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut off", b"words"])
 def test_a_damaged_file_is_named(
     suffix: str, data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]

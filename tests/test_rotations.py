@@ -109,6 +109,24 @@ def test_shortest_rotation_takes_one_direction_to_the_other(
         close(turned, TURN @ matrix @ TURN.mT, 1e-5)
 
 
+@given(ROTVEC, st.permutations("xyz"))
+def test_euler_angles_give_back_their_matrix(rotvec: torch.Tensor, axes: list[str]):
+    order = "".join(axes)
+    matrix = rotations.matrix_from_rotvec(rotvec)
+    angles = rotations.euler_from_matrix(matrix, order)
+    close(rotations.matrix_from_euler(angles, order), matrix, atol=1e-6)
+    assert (angles[:, 1].abs() <= torch.pi / 2 + 1e-6).all()
+
+
+def test_locked_euler_angles_are_still_the_rotation():
+    angles = torch.tensor([[0.3, torch.pi / 2, -0.8], [2.0, -torch.pi / 2, 0.1]]).double()
+    matrix = rotations.matrix_from_euler(angles, "yzx")
+    found = rotations.euler_from_matrix(matrix, "yzx")
+    close(rotations.matrix_from_euler(found, "yzx"), matrix, atol=1e-6)
+    with pytest.raises(ValueError, match="each of x, y and z once"):
+        rotations.euler_from_matrix(matrix, "zxz")
+
+
 def test_shortest_rotation_of_opposite_and_empty_directions():
     vectors = torch.eye(3, dtype=torch.float64)
     matrix = rotations.shortest_rotation(vectors, -3 * vectors)

@@ -61,3 +61,12 @@ def _unchecked(value: Motion, **changes: Any) -> Motion:
     for name, item in (value.__dict__ | changes).items():
         object.__setattr__(copy, name, item)
     return copy
+
+
+def test_a_batch_and_a_camera_s_motion_are_no_world_clip() -> None:
+    one = motion()
+    assert one.require_world_clip() is one
+    with pytest.raises(ValueError, match="camera's frame"):
+        motion(frame="camera").require_world_clip()
+    with pytest.raises(ValueError, match="one by one"):
+        motion(2).require_world_clip()

@@ -51,18 +51,9 @@ def write_amass(
         ValueError: a batch of motions, a camera-frame motion, one without translation, betas of
             another body, or a path that does not end in .npz.
     """
-    if path.suffix != ".npz":
+    if path.suffix.lower() != ".npz":
         raise ValueError(f"{path}: AMASS files end in .npz")
-    if motion.R_parent_child.dim() != 4:
-        raise ValueError(
-            f"R_parent_child has shape {tuple(motion.R_parent_child.shape)}; a file holds one "
-            "motion (t, 24, 3, 3): write the clips of a batch one by one (motion[i])"
-        )
-    if motion.frame != "world":
-        raise ValueError(
-            "this motion is in the camera's frame; an AMASS file is in the world: apply the "
-            "camera's T_world_camera first"
-        )
+    motion.require_world_clip()
     pelvis = _rest_pelvis(body, motion.body_id, motion.betas)
     to_zup = R_ZUP_YUP.to(motion.R_parent_child)
     rotations = motion.R_parent_child.clone()
@@ -89,7 +80,8 @@ def write_amass(
     if provenance is not None:
         arrays[KEY] = np.array(provenance.model_dump_json())
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    with path.open("wb") as file:  # of a name alone, numpy makes x.NPZ.npz
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     return path
 
 

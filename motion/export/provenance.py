@@ -1,7 +1,10 @@
 """What every output says of itself: enough to make it again and to know what it may serve for."""
 
+import json
 import shlex
+import struct
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -13,7 +16,10 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from motion import __version__
 
 KEY: Final = "motion_provenance"
-"""Name of the JSON text in .npz archives and PNG text chunks; mp4 and gif have one comment."""
+"""Name of the JSON in .npz archives, PNG text chunks, glTF's asset extras and sidecars; videos and
+gifs have one comment."""
+SIDECAR_SUFFIXES: Final = (".bvh", ".npy", ".csv")
+"""Formats without a place for text, whose provenance stands in a file beside them."""
 
 
 class Provenance(BaseModel):
@@ -33,6 +39,8 @@ class Provenance(BaseModel):
     """Seed of the noise."""
     options: dict[str, JsonValue] = {}
     """Sampling options by their command-line name: steps, guidance, duration_s ..."""
+    config: dict[str, JsonValue] = {}
+    """Configuration of the system, with the sampling options that were in force."""
     licences: tuple[str, ...] = ()
     """Licences of the data that the weights were trained on."""
     version: str = __version__
@@ -49,24 +57,44 @@ class Provenance(BaseModel):
         return shlex.join(words)
 
 
+def sidecar_path(path: Path) -> Path:
+    """The file that says of `path` what it cannot say itself: clip.bvh -> clip.bvh.json."""
+    return path.with_name(path.name + ".json")
+
+
 def read_provenance(path: Path) -> Provenance:
-    """The provenance that a .npz, .mp4, .gif or .png of this library carries.
+    """The provenance that a file of this library carries, in itself or beside it.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the kind of file carries none, or this file does not.
     """
+    found = find_provenance(path)
+    if found is None:
+        beside = f", and no {sidecar_path(path).name} beside it tells one"
+        raise ValueError(
+            f"{path} carries no provenance{beside if _suffix(path) in SIDECAR_SUFFIXES else ''}: "
+            "it does not come from `motion sample`"
+        )
+    return found
+
+
+def find_provenance(path: Path) -> Provenance | None:
+    """Like `read_provenance`, None where a file of a kind that carries one does not."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    readers = {".npz": _from_npz, ".mp4": _from_mp4, ".gif": _from_image, ".png": _from_image}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: provenance is read from {', '.join(readers)} files")
+    suffix = _suffix(path)
+    if suffix not in _READERS:
+        raise ValueError(f"{path}: provenance is read from {', '.join(_READERS)} files")
     try:
-        text = readers[path.suffix.lower()](path)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, av.FFmpegError) as error:
-        raise ValueError(f"{path} is damaged or no {path.suffix} file: {error}") from error
+        text = _READERS[suffix](path)
+    except (
+        OSError, EOFError, ValueError, struct.error, zipfile.BadZipFile, av.FFmpegError
+    ) as error:  # fmt: skip
+        where = sidecar_path(path) if suffix in SIDECAR_SUFFIXES else path
+        raise ValueError(f"{where} is damaged or no {where.suffix} file: {error}") from error
     if not text:
-        raise ValueError(f"{path} carries no provenance: it was not written by `motion sample`")
+        return None
     try:
         return Provenance.model_validate_json(text)
     except ValidationError as error:
@@ -75,18 +103,58 @@ def read_provenance(path: Path) -> Provenance:
         ) from error
 
 
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
 def _from_npz(path: Path) -> str:
     with np.load(path, allow_pickle=False) as archive:
         return str(archive[KEY]) if KEY in archive.files else ""
 
 
-def _from_mp4(path: Path) -> str:
-    with av.open(str(path)) as container:
-        return container.metadata.get("comment", "")
+def _from_video(path: Path) -> str:
+    with av.open(str(path)) as container:  # Matroska, which webm is, spells its keys in capitals
+        return {name.lower(): text for name, text in container.metadata.items()}.get("comment", "")
 
 
 def _from_image(path: Path) -> str:
     with Image.open(path) as image:
         info = cast(dict[str, Any], image.info)
-    comment = info.get("comment", b"") if path.suffix.lower() == ".gif" else info.get(KEY, "")
+    comment = info.get("comment", b"") if _suffix(path) == ".gif" else info.get(KEY, "")
     return comment.decode("utf-8") if isinstance(comment, bytes) else comment
+
+
+def _from_glb(path: Path) -> str:
+    """The JSON chunk is the first, behind twelve bytes of header (glTF 2.0, section 4.4)."""
+    with path.open("rb") as file:
+        magic, _, _, length, kind = struct.unpack("<4sIII4s", file.read(20))
+        if (magic, kind) != (b"glTF", b"JSON"):
+            raise ValueError("it does not begin with glTF's header and its JSON")
+        return _within(json.loads(file.read(length)), "asset", "extras", KEY)
+
+
+def _from_sidecar(path: Path) -> str:
+    sidecar = sidecar_path(path)
+    if not sidecar.is_file():
+        return ""
+    return _within(json.loads(sidecar.read_text(encoding="utf-8")), KEY)
+
+
+def _within(value: object, *names: str) -> str:
+    """JSON of what stands under the names, one within the other; empty where nothing does."""
+    for name in names:
+        if not isinstance(value, dict) or name not in value:
+            return ""
+        value = value[name]
+    return json.dumps(value)
+
+
+_READERS: Final[Mapping[str, Callable[[Path], str]]] = {
+    ".npz": _from_npz,
+    ".mp4": _from_video,
+    ".webm": _from_video,
+    ".gif": _from_image,
+    ".png": _from_image,
+    ".glb": _from_glb,
+    **dict.fromkeys(SIDECAR_SUFFIXES, _from_sidecar),
+}

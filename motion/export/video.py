@@ -1,9 +1,10 @@
-"""Videos to look at: panels side by side with labels, as mp4 or gif, carrying their provenance."""
+"""Videos to look at: panels side by side with labels, as mp4, webm or gif, with their origin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -60,16 +61,43 @@ def write_mp4(
     height: int = 288,
 ) -> Path:
     """H.264 that browsers play; the prompt is its title, the provenance its comment."""
-    frames = compose(panels, height=height)
+    options = {"crf": "16", "preset": "medium"}
+    return _encode(path, compose(panels, height=height), fps, "libx264", options, provenance)
+
+
+def write_webm(
+    path: Path,
+    panels: Sequence[Panel],
+    fps: float,
+    *,
+    provenance: Provenance | None = None,
+    height: int = 288,
+) -> Path:
+    """VP9, which browsers without H.264 play too; title and comment as in `write_mp4`."""
+    # No bit rate but a quality; a good encoder at the speed that it was made for.
+    options = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4"}
+    return _encode(path, compose(panels, height=height), fps, "libvpx-vp9", options, provenance)
+
+
+def _encode(
+    path: Path,
+    frames: UInt8[np.ndarray, "t h w 3"],
+    fps: float,
+    codec: Literal["libx264", "libvpx-vp9"],
+    options: Mapping[str, str],
+    provenance: Provenance | None,
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    placed = {"movflags": "+faststart"} if codec == "libx264" else {}
+    kind = "mp4" if codec == "libx264" else "webm"
+    with av.open(str(path), "w", format=kind, options=placed) as container:
         if provenance is not None:
             container.metadata["title"] = provenance.prompt
             container.metadata["comment"] = provenance.model_dump_json()
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "16", "preset": "medium"}
+        stream.options = dict(options)
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from motion.export.provenance import Provenance, read_provenance
-from motion.export.video import Panel, compose, write_gif, write_mp4
+from motion.export.video import Panel, compose, write_gif, write_mp4, write_webm
 
 PROVENANCE = Provenance(
     system="comovi",
@@ -55,6 +55,18 @@ def test_mp4_plays_back_and_carries_its_origin(tmp_path: Path) -> None:
     assert read_provenance(file) == PROVENANCE
 
 
+def test_webm_plays_back_and_carries_its_origin(tmp_path: Path) -> None:
+    file = write_webm(tmp_path / "sub" / "clip.webm", panels(), 16.0, provenance=PROVENANCE)
+    with av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        assert container.format.name == "matroska,webm"
+        assert (stream.codec_context.name, stream.average_rate) == ("vp9", 16)
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    expected = compose(panels())
+    assert np.abs(np.stack(decoded).astype(int) - expected).mean() < 4
+    assert read_provenance(file) == PROVENANCE
+
+
 def test_gif_has_all_frames_and_carries_its_origin(tmp_path: Path) -> None:
     file = write_gif(tmp_path / "clip.gif", panels(), 16.0, provenance=PROVENANCE)
     with Image.open(file) as image:
@@ -93,5 +105,5 @@ def test_files_without_origin_say_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not this library's"):
         read_provenance(foreign)
     (tmp_path / "a.wav").touch()
-    with pytest.raises(ValueError, match=r"\.npz, \.mp4, \.gif, \.png"):
+    with pytest.raises(ValueError, match=r"\.npz, \.mp4, \.webm, \.gif, \.png, \.glb, \.bvh"):
         read_provenance(tmp_path / "a.wav")
