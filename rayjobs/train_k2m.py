@@ -6,6 +6,9 @@
 Every step is skipped where it is already committed, so a job that died is simply submitted again.
 `--stage tokenizer` stops after the first training. 3D motion is in the data as the truth that
 evaluations compare with; no loss reads it.
+
+Results: exports/k2m-tiny under the outputs root, which `motion sample --system k2m` takes; beside
+it the tokenizer's and the 2D evaluator's exports, each with its evaluation in MLflow.
 """
 
 import logging
@@ -235,4 +238,5 @@ def main(recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.extras.overridable_config_cli(PRESETS, config=(tyro.conf.AvoidSubcommands,)))
+    config = (tyro.conf.AvoidSubcommands,)
+    main(tyro.extras.overridable_config_cli(PRESETS, description=__doc__, config=config))

@@ -104,6 +104,18 @@ def test_without_adapter_the_convolutions_see_54_numbers() -> None:
     assert [n for n, _ in module.named_parameters() if "adapter" in n] == []
 
 
+def test_a_shared_shape_is_projected_like_one_per_frame() -> None:
+    torch.manual_seed(0)
+    module = TokenizerConfig.tiny().build().eval()
+    shared = module.terms(keypoints())[1]
+    head = module.config.head.model_copy(update={"shared_betas": False})
+    tokenizer = module.tokenizer
+    smpl = tokenizer.smpl(tokenizer.quantize(keypoints()).values, keypoints().token_mask)
+    tokenizer.config = module.config.model_copy(update={"head": head})
+    found = tokenizer.projection(smpl, keypoints().size)
+    torch.testing.assert_close(found.xy, shared.xy, rtol=1e-4, atol=0.05)
+
+
 def test_sizes() -> None:
     tiny = sum(p.numel() for p in TokenizerConfig.tiny().build().parameters())
     assert tiny < 1_000_000

@@ -104,9 +104,13 @@ class Tokenizer(nn.Module):
     def projection(self, smpl: Smpl, size: Float[Tensor, "b 2"]) -> Projection:
         """Keypoints of SMPL in images of these sizes."""
         with torch.autocast(size.device.type, enabled=False):
-            if size.device not in self._maps:
-                self._maps[size.device] = KeypointMap(self.body.on(size.device))
-            points = points_of(smpl, self._maps[size.device])
+            body = self.body.on(size.device)
+            if self.config.head.shared_betas:
+                points = body.keypoints(smpl.R_parent_child, smpl.betas[:, 0], smpl.translation)
+            else:
+                if size.device not in self._maps:
+                    self._maps[size.device] = KeypointMap(body)
+                points = points_of(smpl, self._maps[size.device])
             return project(points, size, self.config.head.focal_px)
 
 
