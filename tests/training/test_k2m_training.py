@@ -1,6 +1,7 @@
 """K2M's stages in the loop: ranks, micro-batches and restarts change nothing."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,32 @@ SPLITS = {"ranks": (2, 1, 1), "accumulation": (1, 2, 1), "batch": (1, 1, 2)}
 
 def _state(config: TrainConfig) -> dict[str, torch.Tensor]:
     return load_file(config.export_dir / "model.safetensors")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_micro_batches_are_one_batch_of_both(stage: str) -> None:
+    """The loss and its terms over clips of two lengths, without the loop."""
+    torch.manual_seed(0)
+    module = STAGES[stage].build()
+    whole = next(k2m_batches(k2m_train_config(Path(), **_named(stage, 2)), 0, 0))
+    parts = k2m_batches(k2m_train_config(Path(), **_named(stage, 1)), 0, 0)
+    found = [module(next(parts)) for _ in range(2)]
+    loss, terms = module(whole)
+    torch.testing.assert_close(torch.stack([one for one, _ in found]).mean(), loss)
+    for name, value in terms.items():
+        both = torch.stack([logs[name] for _, logs in found]).mean()
+        torch.testing.assert_close(both, value, msg=name)
+
+
+def _named(stage: str, micro_batch: int) -> dict[str, object]:
+    accumulation = 2 // micro_batch
+    return {
+        "name": stage,
+        "system": STAGES[stage],
+        "num_workers": 1,
+        "micro_batch": micro_batch,
+        "accumulation": accumulation,
+    }
 
 
 @pytest.fixture(scope="module")
