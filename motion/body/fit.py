@@ -17,7 +17,13 @@ from torch import Tensor
 from motion.body.fit_input import checked, joint_indices, require_shape
 from motion.body.fit_markers import NUM_POSE, Markers, Pose
 from motion.body.fit_solver import Problem, minimize
-from motion.body.fit_start import NUM_YAWS, best_path, start_from_joints, start_from_keypoints
+from motion.body.fit_start import (
+    NUM_YAWS,
+    best_path,
+    nearest_seen,
+    start_from_joints,
+    start_from_keypoints,
+)
 from motion.body.model import BodyModel
 from motion.body.placement import motion_in_world
 from motion.body.pose_prior import PosePrior
@@ -32,7 +38,7 @@ _CHUNK = 256
 class FitConfig(BaseModel):
     """What a fit expects of observations and of people."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     joint_noise_m: PositiveFloat = 0.005
     """Standard deviation of an observed joint, metres."""
@@ -213,13 +219,15 @@ def _keypoint_start(
     poses = [torch.cat(parts) for parts in zip(*(pose for pose, _ in found), strict=True)]
     turns, places, betas = (part.unflatten(0, (b, t, NUM_YAWS)) for part in poses)
     energy = torch.cat([value for _, value in found]).unflatten(0, (b, t, NUM_YAWS))
+    clips, frames = torch.arange(b)[:, None], torch.arange(t)
+    near = nearest_seen(weight)  # where nobody is seen, a start of its own would be a jump
+    turns, places, betas, energy = (part[clips, near] for part in (turns, places, betas, energy))
     root = turns[..., 0, 0, :, :]
     turn = geodesic_rad(
         root[:, :-1, :, None].expand(-1, -1, -1, NUM_YAWS, -1, -1).contiguous(),
         root[:, 1:, None].expand(-1, -1, NUM_YAWS, -1, -1, -1).contiguous(),
     )
     chosen = best_path(energy, (turn / 0.2).square())
-    clips, frames = torch.arange(b)[:, None], torch.arange(t)
     shape = betas[clips, frames, chosen].mean(1)
     return Pose(turns[clips, frames, chosen, 0], places[clips, frames, chosen, 0], shape)
 

@@ -121,6 +121,14 @@ def _spread(
     return center, (squares * share).sum(-1).sqrt()
 
 
+def nearest_seen(weight: Float[Tensor, "b t m"]) -> Int[Tensor, "b t"]:
+    """The frame nearest to each that shows any of its points: itself where it does."""
+    frame = torch.arange(weight.shape[1], device=weight.device)
+    away = (frame[:, None] - frame).abs()
+    unseen = (weight.sum(-1) <= 0)[:, None] * weight.shape[1]
+    return (away + unseen).argmin(-1)
+
+
 def best_path(
     energy: Float[Tensor, "b t k"], change: Float[Tensor, "b s k k"]
 ) -> Int[Tensor, "b t"]:

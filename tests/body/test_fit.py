@@ -111,6 +111,22 @@ def test_exact_keypoints_and_the_world(free: BodyModel) -> None:
     assert (lost - lost[..., :1, :]).norm(dim=-1).mean() < 0.15, "depth from one view"
 
 
+def test_frames_in_which_nobody_is_seen_lie_between_the_others(free: BodyModel) -> None:
+    motion = moving(free, clips=1)
+    still = motion.R_parent_child[0, :1].expand(5, 24, 3, 3)
+    view = look_at(
+        torch.tensor([0.0, 1.2, 4.0]), torch.tensor([0.0, 0.9, 0.0]), torch.tensor([0.0, 1.0, 0.0])
+    )
+    points = to_camera(free.keypoints(still, torch.zeros(10), torch.zeros(5, 3)), view)
+    pixels, seen = project(points, CAMERA), torch.ones(5, 17)
+    whole = fit_keypoints(free, pixels, CAMERA, fps=FPS).motion
+    pixels[1], seen[1] = 0.0, 0.0
+    gap = fit_keypoints(free, pixels, CAMERA, fps=FPS, confidence=seen)
+    assert gap.error.isnan().tolist() == [False, True, False, False, False]
+    away = (motion_joints(free, gap.motion) - motion_joints(free, whole)).norm(dim=-1)
+    assert 1e3 * away.mean(-1).max() < 20
+
+
 def test_relation_to_the_frame(free: BodyModel) -> None:
     """A turned and moved observation gives the turned and moved fit."""
     truth = motion_joints(free, moving(free, 1))
