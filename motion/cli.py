@@ -81,7 +81,9 @@ def sample(
     fill: Literal["crop", "pad"] = "crop",
     refine: bool = False,
     separate: bool = False,
+    device: str = "auto",
     offload: Literal["none", "layers", "split"] = "none",
+    device_memory_gb: Annotated[float | None, _unless("FLOAT", "what is free now")] = None,
     output: Annotated[Path | None, _unless("PATH", "samples/ and the prompt's words", "-o")] = None,
     json: bool = False,
 ) -> int:
@@ -110,7 +112,9 @@ def sample(
         fill: what happens to an image of another aspect ratio than the nearest video size.
         refine: correct the poses with the generated motion map (comovi).
         separate: also write the video and, losslessly, the motion map as files of their own.
+        device: cpu, cuda or cuda:N; auto takes a GPU where there is one.
         offload: keep weights in memory: all but the layer at work, or what the GPU does not hold.
+        device_memory_gb: GPU memory for weights under "split", in gigabytes (1e9 bytes).
         output: stem of .mp4, .png and .npz; the suffix of another format (.bvh, .glb, .npy, .csv,
             .webm, .gif) adds that file; several samples get _00, _01 ...
         json: print the written files as JSON.
@@ -136,12 +140,13 @@ def sample(
     say("loading the library ...")
     from motion.exported import newest_export
     from motion.inference import Pipeline, write_result
-    from motion.offload import OffloadConfig
+    from motion.offload import OffloadConfig, choose_device
 
     export = checkpoint or newest_export(system)
+    place = choose_device(device)
     say(f"loading the export {export} ...")
-    placed: dict[str, Any] = {} if offload == "none" else {"offload": OffloadConfig(mode=offload)}
-    pipeline = Pipeline.load(export, **placed)
+    away = OffloadConfig(mode=offload, device_memory_gb=device_memory_gb)
+    pipeline = Pipeline.load(export, device=place, offload=away)
     starts = _starts(first, refine=refine)
     given = {"steps": steps, "guidance": guidance, "duration_s": duration_s}
     options = {name: value for name, value in given.items() if value is not None}

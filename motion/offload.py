@@ -27,6 +27,20 @@ class OffloadConfig(BaseModel):
     """Memory for weights under "split", in gigabytes (1e9 bytes); what is free now by default."""
 
 
+def choose_device(device: str) -> str:
+    """The device that a name stands for: "auto" is a GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if device == "auto":
+        return "cuda" if len(found) > 1 else "cpu"
+    if device not in found and (device != "cuda" or len(found) == 1):
+        raise ValueError(f"device {device!r} is not here; expected auto or one of {found}")
+    return device
+
+
 def place(module: nn.Module, device: str, config: OffloadConfig) -> None:
     """Put a module on a device as the config says; its outputs do not depend on it.
 

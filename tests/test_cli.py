@@ -11,6 +11,7 @@ import pytest
 from motion import cli
 from motion.export.provenance import Provenance
 from motion.export.video import Panel, write_mp4
+from motion.offload import OffloadConfig
 
 PROVENANCE = Provenance(system="comovi", export="x", export_hash="ab12", prompt="wave", seed=7)
 
@@ -25,12 +26,12 @@ def run(*arguments: str) -> int:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for the library behind the command line and records what it is asked for."""
-    seen = SimpleNamespace(options=[], export=None)
+    seen = SimpleNamespace(options=[], export=None, device=None, offload=None)
 
     class Pipeline:
         @staticmethod
-        def load(export: Path) -> "Pipeline":
-            seen.export = export
+        def load(export: Path, *, device: str, offload: OffloadConfig) -> "Pipeline":
+            seen.export, seen.device, seen.offload = export, device, offload
             return Pipeline()
 
         def sample(self, prompts: list[str], **options: object) -> list[str]:
@@ -241,6 +242,17 @@ def test_a_damaged_file_is_named(
     said = capsys.readouterr().err
     assert said.startswith(f"motion: {file} is damaged or no {suffix} file: ")
     assert said.count("\n") == 1
+
+
+def test_device_and_offloading_reach_the_pipeline(
+    pipeline: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("sample", "wave", "-o", str(tmp_path / "a"), "--device", "cpu")
+    assert run(*words, "--offload", "split", "--device-memory-gb", "2.5") == 0
+    assert pipeline.device == "cpu"
+    assert pipeline.offload == OffloadConfig(mode="split", device_memory_gb=2.5)
+    assert run("sample", "wave", "-o", str(tmp_path / "a"), "--device", "tpu") == 1
+    assert "device 'tpu' is not here" in capsys.readouterr().err
 
 
 def test_image_pose_and_refinement_reach_the_pipeline(

@@ -7,7 +7,7 @@ import torch
 
 from motion.models.comovi.config import CoMoViConfig
 from motion.models.comovi.system import CoMoVi
-from motion.offload import Offload, OffloadConfig, place, split
+from motion.offload import Offload, OffloadConfig, choose_device, place, split
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +48,11 @@ def test_a_split_fills_the_memory_and_cuts_no_block(system: CoMoVi) -> None:
     assert set(split(system, "cuda", 2 * total).values()) == {"device"}
     with pytest.raises(ValueError, match="needs device_memory_gb"):
         split(system, "cpu", None)
+
+
+def test_devices_that_are_not_here_are_named() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert choose_device("auto") == expected
+    assert choose_device("cpu") == "cpu"
+    with pytest.raises(ValueError, match=r"device 'cuda:99' is not here; expected auto or one of"):
+        choose_device("cuda:99")
