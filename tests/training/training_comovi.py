@@ -41,7 +41,7 @@ def comovi_train_config(storage: Path, **changes: object) -> TrainConfig:
             eps=1e-4,
             weight_decay=0.1,
         ),
-        "steps": 8,
+        "steps": 6,
         "micro_batch": 1,
         "num_workers": 2,
         "checkpoint_every": 100,
@@ -52,14 +52,14 @@ def comovi_train_config(storage: Path, **changes: object) -> TrainConfig:
 
 
 def comovi_batches(config: TrainConfig, rank: int, start_step: int) -> Iterator[Batch]:
-    """Endless micro-batches of one rank: a new clip per step and group of ranks that share it."""
-    step, own = start_step, rank // config.sequence_parallel
+    """Endless micro-batches of one rank: a new clip each, shared by the ranks of a group."""
+    micro, group = start_step * config.accumulation, rank // config.sequence_parallel
     while True:
-        yield _batch(step * config.data_ranks + own, config.data_ranks)
-        step += 1
+        yield _batch(micro * config.data_ranks + group, config.global_batch)
+        micro += 1
 
 
-def _batch(index: int, world: int) -> Batch:
+def _batch(index: int, clips: int) -> Batch:
     generator = torch.Generator().manual_seed(index)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -80,6 +80,6 @@ def _batch(index: int, world: int) -> Batch:
         latent_rgb=normal(3, 3, 4, 4),
         latent_map=normal(3, 3, 4, 4),
         noise_key=torch.tensor([noise_key(0, 0, name)]),
-        num_micro_batches=world,
-        counts={"clips": world, "rgb": world, "map": world, "motion": world},
+        num_micro_batches=clips,
+        counts=dict.fromkeys(("clips", "rgb", "map", "motion"), clips),
     )
