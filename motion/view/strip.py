@@ -80,8 +80,8 @@ def _canvas(
 ) -> tuple[Figure, GridSpec]:
     first = next(iter(rows.values()))
     cell_width = _CELL_IN * first.shape[2] / first.shape[1]
-    # Margins in inches: left for row labels, below for times, above for the title.
-    left, bottom, top, right = 0.32, 0.32, 0.42 if title else 0.1, 0.1
+    # Margins in inches: left for row labels, below for times, above for the titles.
+    left, bottom, top, right = 0.32, 0.32, 0.42 if title or with_path else 0.1, 0.1
     body_height = _CELL_IN * len(rows)
     path_width = max(1.5, body_height * 0.8) if with_path else 0.0
     path_gap = 0.6 if with_path else 0.0
