@@ -68,5 +68,5 @@ def is_claimed(root: Path, config: Mapping[str, Any], *, file: str, what: str) -
 def claim(root: Path, config: Mapping[str, Any], *, file: str, what: str) -> None:
     """Tie a root to one config, so that a restart never mixes two; arguments of `is_claimed`."""
     if not is_claimed(root, config, file=file, what=what):
-        with replacing(root / file) as temporary:
+        with replacing(root / file, of_dataset=True) as temporary:
             temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -256,9 +256,9 @@ def commit(manifest: Manifest) -> Manifest:
         raise ValueError(f"{len(doubled)} clip ids occur twice in {root}, e.g. {doubled[0]!r}")
     manifest = replace(manifest, rows=tuple(rows))
     table = pa.Table.from_pylist([vars(row) for row in rows], schema=MANIFEST_SCHEMA)
-    with replacing(root / MANIFEST_FILE) as temporary:
+    with replacing(root / MANIFEST_FILE, of_dataset=True) as temporary:
         pq.write_table(table, temporary)
-    with replacing(root / COMMIT_FILE) as temporary:
+    with replacing(root / COMMIT_FILE, of_dataset=True) as temporary:
         temporary.write_text(json.dumps(_commit_record(manifest), indent=2, sort_keys=True) + "\n")
     return manifest
 

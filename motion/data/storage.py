@@ -19,10 +19,14 @@ class StorageError(RuntimeError):
 
 
 @contextmanager
-def replacing(path: Path) -> Generator[Path]:
+def replacing(path: Path, *, of_dataset: bool = False) -> Generator[Path]:
     """A temporary path beside `path` that replaces it when the block ends without an error.
 
     Readers see the old file or the new one, never half of one; a crash leaves `path` untouched.
+
+    Args:
+        path: the file to write.
+        of_dataset: it is a part of a data set, whose place --root decides; for the remedy.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written, with the remedy.
@@ -35,23 +39,27 @@ def replacing(path: Path) -> Generator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise _explained(error, path, of_dataset=of_dataset) from error
     finally:
         if temporary.is_file():
             temporary.unlink()
 
 
-def _explained(error: OSError, path: Path) -> Exception:
+def _explained(error: OSError, path: Path, *, of_dataset: bool) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            f"no space left to write {path}: free some, or give another --root; "
-            "shards already written are kept and the job continues where it stopped"
+        remedy = (
+            "another --root; shards already written are kept and the job continues where it stopped"
+            if of_dataset
+            else "another folder for it; files already written are kept"
         )
+        return StorageError(f"no space left to write {path}: free some, or give {remedy}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return StorageError(
-            f"cannot write {path} ({error.strerror}): give a --root that this user may write, "
-            "on storage that every node mounts"
+        remedy = (
+            "a --root that this user may write, on storage that every node mounts"
+            if of_dataset
+            else "a folder for it that this user may write"
         )
+        return StorageError(f"cannot write {path} ({error.strerror}): give {remedy}")
     return error
 
 
@@ -64,7 +72,7 @@ def write_shard(
 ) -> None:
     """Write sealed rows in their order, atomically, with a checksum on every Parquet page."""
     table = table_from_rows(rows, encoders)
-    with replacing(path) as temporary:
+    with replacing(path, of_dataset=True) as temporary:
         # No statistics: Parquet would store the least and greatest payload of a column chunk whole,
         # several times over, which trebles a file and escapes the page checksums.
         pq.write_table(

@@ -183,16 +183,29 @@ def test_disk_full_names_the_remedy(tmp_path: Path) -> None:
 
     with (
         pytest.raises(StorageError, match=r"no space left.*another --root"),
-        replacing(tmp_path / "a.parquet"),
+        replacing(tmp_path / "a.parquet", of_dataset=True),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_report_s_remedy_is_not_that_of_a_data_set(tmp_path: Path) -> None:
+    import errno
+
+    for number, expected in ((errno.ENOSPC, "no space left"), (errno.EACCES, "cannot write")):
+        with (
+            pytest.raises(StorageError, match=f"{expected}.*give a.* folder for it") as caught,
+            replacing(tmp_path / "table.json"),
+        ):
+            raise OSError(number, "for a test")
+        assert "--root" not in str(caught.value)
+        assert "shard" not in str(caught.value)
 
 
 def test_unwritable_root_names_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("a file where a folder is needed")
     with (
         pytest.raises(StorageError) as caught,
-        replacing(tmp_path / "plain" / "shards" / "a.parquet") as temporary,
+        replacing(tmp_path / "plain" / "shards" / "a.parquet", of_dataset=True) as temporary,
     ):
         temporary.write_text("x")
     assert "--root" in str(caught.value)
