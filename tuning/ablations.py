@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,7 @@ def _run_cells(
         for cell in cells
     }
     failed: list[str] = []
-    started: dict[Any, float] = {}
+    clocks = {reference: _Clock() for reference in waiting}
     while waiting:
         done, _ = ray.wait(list(waiting), timeout=1.0)
         for reference in done:
@@ -178,9 +179,7 @@ def _run_cells(
                 failed.append(f"{preset}, seed {seed}: {_cause(error)}")
         for reference, (preset, seed) in list(waiting.items()):
             mark = cell_file(table, preset, seed, folder).with_suffix(".started")
-            if mark.is_file():
-                started.setdefault(reference, time.monotonic())
-            if time.monotonic() - started.get(reference, math.inf) > limit_s:
+            if clocks[reference].seconds(mark, time.monotonic()) > limit_s:
                 ray.cancel(reference, force=True)
                 waiting.pop(reference)
                 failed.append(f"{preset}, seed {seed}: not done after {limit_s:g} s")
@@ -189,6 +188,25 @@ def _run_cells(
             f"{len(failed)} of {len(cells)} cells of {table.name!r} failed; the others are "
             "committed, and the same command goes on with these: " + "; ".join(failed)
         )
+
+
+class _Clock:
+    """How long a cell has run, on the driver's clock. Ray starts a cell whose worker died again,
+    which marks a new start: the limit is each start's own."""
+
+    def __init__(self) -> None:
+        self._mark = ""
+        self._since = math.inf
+
+    def seconds(self, mark: Path, now: float) -> float:
+        """Since the newest start was first seen; negative before there is any."""
+        try:
+            found = mark.read_text()
+        except FileNotFoundError:  # not begun, or done since
+            return now - self._since
+        if found != self._mark:
+            self._mark, self._since = found, now
+        return now - self._since
 
 
 def _cause(error: Exception) -> str:
@@ -202,7 +220,8 @@ def _run_cell(cell: Cell, identity: dict[str, Any], file: Path) -> float:
     scratch = file.with_suffix("")
     scratch.mkdir(parents=True, exist_ok=True)
     mark = file.with_suffix(".started")
-    mark.touch()
+    with replacing(mark) as temporary:
+        temporary.write_text(uuid.uuid4().hex)  # names this start
     started = time.perf_counter()
     arguments = {**identity["settings"], **identity["arguments"]}
     metrics = dict(cell(seed=identity["seed"], folder=scratch, **arguments))

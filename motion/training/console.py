@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from motion import paths
+from motion.data.storage import replacing
 from motion.training.config import TrainConfig
 
 EVENTS = "events.jsonl"
@@ -160,7 +161,8 @@ class Outcome:
 
 def write_outcome(run_dir: Path, outcome: Outcome) -> None:
     """Leave the outcome for the driver."""
-    (run_dir / OUTCOME).write_text(json.dumps(asdict(outcome), indent=2))
+    with replacing(run_dir / OUTCOME) as temporary:
+        temporary.write_text(json.dumps(asdict(outcome), indent=2))
 
 
 def summary(config: TrainConfig, began_s: float) -> str:

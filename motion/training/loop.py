@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from motion.batch import Batch
+from motion.data.storage import replacing
 from motion.training import checkpoint, console, export, restore
 from motion.training.config import TrainConfig
 from motion.training.engine import (
@@ -94,21 +95,21 @@ def train(config: TrainConfig, job: Job, worker: Worker, open_batches: OpenBatch
         restore.restore_rng(folder, config)
     _announce(config, worker.tracker, attempt, start)
     recorder = Recorder(config, worker.tracker, engine.device, attempt)
-    profiler = Profiler(config, worker.tracker, start)
     batches = open_batches(config, dist.get_rank(), start)
     phases = {"workers": entered - job.began_s, "engine": time.time() - entered, "checkpoints": 0.0}
     count_flops = dist.get_rank() == 0
-    for step in range(start, config.steps):
-        profiler.before(step)
-        result = run_step(engine, batches, step, count_flops=count_flops and step == start)
-        if average is not None:
-            average.update(fragments(engine))
-        profiler.after(step, last=step + 1 == config.steps)
-        recorder.add(step, result)
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-            saving = time.time()
-            _checkpoint(config, job, worker, engine, average, result, step + 1, attempt)
-            phases["checkpoints"] += time.time() - saving
+    with Profiler(config, worker.tracker, start) as profiler:
+        for step in range(start, config.steps):
+            profiler.before(step)
+            result = run_step(engine, batches, step, count_flops=count_flops and step == start)
+            if average is not None:
+                average.update(fragments(engine))
+            profiler.after(step, last=step + 1 == config.steps)
+            recorder.add(step, result)
+            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+                saving = time.time()
+                _checkpoint(config, job, worker, engine, average, result, step + 1, attempt)
+                phases["checkpoints"] += time.time() - saving
     if start == config.steps:
         # The last checkpoint is there; the export that follows it was never written, or deleted.
         _export(config, job, engine, average, start)
@@ -200,8 +201,8 @@ def _next_attempt(config: TrainConfig) -> int:
     if dist.get_rank() == 0:
         path = config.run_dir / "attempts"
         found[0] = int(path.read_text()) + 1 if path.is_file() else 1
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(str(found[0]))
+        with replacing(path) as temporary:
+            temporary.write_text(str(found[0]))
     dist.broadcast_object_list(found)
     return found[0]
 
@@ -303,7 +304,8 @@ def train_loop(settings: dict[str, Any]) -> None:
     except NonFiniteLossError as error:
         if dist.get_rank() == 0:
             text = json.dumps({"kind": "non-finite", "text": str(error)})
-            (config.run_dir / FAILURE_FILE).write_text(text)
+            with replacing(config.run_dir / FAILURE_FILE) as temporary:
+                temporary.write_text(text)
 
 
 def _report(

@@ -126,7 +126,10 @@ class Recorder:
 
 
 class Profiler:
-    """A torch.profiler window over the steps that the config names, on rank 0."""
+    """A torch.profiler window over the steps that the config names, on rank 0.
+
+    A context: a training that fails within the window leaves no profiler running in its process.
+    """
 
     def __init__(self, config: TrainConfig, tracker: Tracker | None, start_step: int) -> None:
         window = config.profile if tracker is not None else None
@@ -138,6 +141,14 @@ class Profiler:
         self._tracker = tracker
         self._folder: Path = config.run_dir / "profile"
         self._profile: torch.profiler.profile | None = None
+
+    def __enter__(self) -> "Profiler":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._profile is not None:
+            self._profile.stop()
+            self._profile = None
 
     def before(self, step: int) -> None:
         """Start recording where the window starts."""

@@ -1,6 +1,7 @@
 """One optimizer step over all ranks, and what happens when it is not finite."""
 
 import contextlib
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,10 @@ from motion.batch import Batch
 from motion.models.system import Logs
 from motion.training.engine import Engine
 from motion.training.flops import flop_counter
+
+
+class UnequalTermsError(RuntimeError):
+    """Micro-batches of one step have other loss terms; the message names them and the remedy."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -54,11 +59,12 @@ def run_step(
         count_flops: also count operations, which slows this rank's first micro-batch.
 
     Raises:
+        UnequalTermsError: on every rank, before the weights are changed.
         NonFiniteLossError: on every rank, before the weights are changed when a loss is not
             finite, after the change when only the gradient norm is not.
     """
     seen: list[tuple[Batch, Tensor]] = []
-    names: list[str] = []
+    named: list[list[str]] = []
     wait_s = 0.0
     counter = flop_counter() if count_flops else None
     for index in range(engine.config.accumulation):
@@ -67,10 +73,11 @@ def run_step(
         counted = counter if counter is not None and index == 0 else contextlib.nullcontext()
         with counted:
             loss, logs = engine.forward_backward(batch.to(engine.device))
-        names = sorted(logs)
+        named.append(sorted(logs))
         seen.append((batch, _vector(loss, logs)))
         if index + 1 < engine.config.accumulation:
             engine.skip()
+    names = _common_terms(named, step, engine.device)
     means, num_replaced = _global_means(seen)
     num_replaced //= engine.config.sequence_parallel  # ranks that share clips report the same
     if not all(math.isfinite(value) for value in means):
@@ -96,6 +103,34 @@ def _next(engine: Engine, batches: Iterator[Batch], step: int) -> tuple[Batch, f
     with record_function("train/data"):
         batch = next(batches).stamp(step=step, steps=config.steps, seed=config.seed)
     return batch, time.perf_counter() - started
+
+
+def _common_terms(named: list[list[str]], step: int, device: torch.device) -> list[str]:
+    """The terms of every micro-batch of every rank, whose values may then be summed; a collective
+    call.
+
+    Raises:
+        UnequalTermsError: they differ.
+    """
+    texts = ["\n".join(names).encode() for names in named]
+    digests = [
+        int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big") for text in texts
+    ]
+    # The largest digest and the smallest, in one reduction.
+    ends = torch.tensor([max(digests), -min(digests)], device=device)
+    dist.all_reduce(ends, op=dist.ReduceOp.MAX)
+    highest, lowest = ends.tolist()
+    if highest == -lowest:
+        return named[0]
+    local = [
+        f"rank {dist.get_rank()}, micro-batch {index}: {', '.join(names) or 'none'}"
+        for index, names in enumerate(named)
+    ]
+    raise UnequalTermsError(
+        f"step {step}: the loss has other terms in other micro-batches, which cannot be summed; "
+        f"{'; '.join(_from_all(local))}. A system must give the same terms for every batch: zero, "
+        "from global_mean, where no clip of it carries a term"
+    )
 
 
 def _global_means(seen: list[tuple[Batch, Tensor]]) -> tuple[list[float], int]:

@@ -14,8 +14,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,11 +21,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("DS_ACCELERATOR", "cpu")
-os.environ.update({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"})
 
 import torch
-import torch.distributed as dist
 from evaluator_data import Window, folds_of, generated_rows, mocap_rows, takes, windows, write
 
 from motion import paths
@@ -38,10 +33,9 @@ from motion.metrics.embeddings import Embeddings, Score, hit_rates, ids_of, retr
 from motion.metrics.evaluator import Evaluator, load_evaluator
 from motion.metrics.interval import clustered_interval
 from motion.metrics.retrieval import Direction
-from motion.training import dataset
-from motion.training.config import InitConfig, TrainConfig, identity_hash
+from motion.training.alone import train_alone
+from motion.training.config import InitConfig, TrainConfig
 from motion.training.evaluators import corruption_curves, embed_split, with_statistics
-from motion.training.loop import Job, Worker, train
 from motion.training.tracking import git_state
 from rayjobs.train_evaluator import training
 
@@ -69,13 +63,7 @@ def main() -> None:
     folder: Path = (given.folder / name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     report = Report(folder)
-    store = tempfile.mkdtemp(prefix="bench_evaluator_")
-    dist.init_process_group("gloo", init_method=f"file://{store}/store", rank=0, world_size=1)
-    try:
-        run(given, folder, report)
-    finally:
-        dist.destroy_process_group()
-        shutil.rmtree(store)
+    run(given, folder, report)
 
 
 class Report:
@@ -138,23 +126,8 @@ def here(config: TrainConfig, folder: Path, steps: int, **changes: Any) -> Train
 
 
 def fit(config: TrainConfig) -> Evaluator:
-    """The evaluator of a training: its export, where there is one of the same identity, else
-    trained through the one loop."""
-    facts = dataset.facts(config)
-    identity = config.identity(dataset_hash=facts["hash"])
-    named = identity_hash(identity)
-    file = config.export_dir / "config.json"
-    if file.is_file() and json.loads(file.read_text())["training"]["hash"] == named:
-        return load_evaluator(config.export_dir)
-    shutil.rmtree(config.export_dir, ignore_errors=True)
-    job = Job(run_id="none", identity=identity, identity_hash=named, data=facts, git="bench\n")
-    worker = Worker(newest=None, commit=partial(keep_nothing), tracker=None)
-    train(config, job, worker, dataset.stream_batches)
-    return load_evaluator(config.export_dir)
-
-
-def keep_nothing(folder: Path, *_: Any) -> None:
-    shutil.rmtree(folder)
+    """The evaluator of a training: its export, which is made once."""
+    return load_evaluator(train_alone(config))
 
 
 def judged(evaluator: Evaluator, root: Path, split: str, *, flagged: bool = False) -> Scores:

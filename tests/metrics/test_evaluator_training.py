@@ -1,5 +1,6 @@
 """The evaluators' losses, features and statistics; and that they learn."""
 
+import dataclasses
 import math
 
 import pytest
@@ -80,6 +81,50 @@ def test_training_reaches_every_parameter_and_learns(clips: list[MotionClip], ne
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.parametrize("network", ["tmr", "t2m"])
+def test_clips_without_motion_or_words_teach_nothing(clips: list[MotionClip], network: str) -> None:
+    """Neither they nor what stands in their rows change a loss; a lone pair has no strangers."""
+    batch = _batch(clips)
+    assert batch.text is not None
+    assert batch.text_mask is not None
+    assert batch.translation is not None
+    torch.manual_seed(0)
+    module = EvaluatorTraining(_config(network, batch)).eval()
+    counts = {"motion": 4}
+
+    def lacking(missing: list[int], fill: float) -> Batch:
+        """The first of the missing clips lacks motion, the second a caption, others words."""
+        motion, text = torch.ones(6).bool(), torch.ones(6).bool()
+        words, path = batch.text_mask.clone(), batch.translation.clone()
+        tokens = batch.text.clone()
+        motion[missing[:1]], text[missing[1:2]] = False, False
+        words[missing[2:]] = False
+        path[missing[:1]], tokens[missing[1:]] = fill, fill
+        return dataclasses.replace(
+            batch, has_motion=motion, has_text=text, text_mask=words, translation=path,
+            text=tokens, counts=counts,
+        )  # fmt: skip
+
+    one, logs = module(lacking([2, 3], 0.0))
+    other, _ = module(lacking([2, 3], float("nan")))
+    assert torch.equal(one, other)
+    kept = torch.tensor([0, 1, 4, 5])
+    rows = {
+        field.name: value[kept]
+        for field in dataclasses.fields(batch)
+        if isinstance(value := getattr(batch, field.name), torch.Tensor)
+    }
+    ids = tuple(batch.clip_ids[i] for i in kept)
+    alone, _ = module(dataclasses.replace(batch, clip_ids=ids, counts=counts, **rows))
+    torch.testing.assert_close(one, alone, rtol=1e-4, atol=1e-5)
+    loss, logs = module(lacking([0, 1, 2, 3, 4], float("nan")))
+    loss.backward()
+    gradients = [p.grad for p in module.parameters()]
+    assert all(grad is not None and bool(grad.isfinite().all()) for grad in gradients)
+    assert float(logs["strangers" if network == "t2m" else "contrast"]) == 0
+    assert module(lacking([0, 1, 2, 3, 4, 5], 0.0))[0].item() == 0
+
+
 def test_an_evaluator_without_its_columns_says_so(clips: list[MotionClip]) -> None:
     batch = _batch(clips)
     with pytest.raises(ValueError, match="no statistics"):
@@ -154,11 +199,12 @@ def test_statistics_of_humanml_share_a_deviation_per_group(clips: list[MotionCli
 
 def test_margin_loss_pulls_partners_and_pushes_strangers() -> None:
     text = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-    terms = margin_terms(text, text, margin=10.0, shift=1)
+    both = torch.tensor([True, True])
+    terms = margin_terms(text, text, both, margin=10.0, shift=1)
     assert terms["partners"].tolist() == [0, 0]
     torch.testing.assert_close(terms["strangers"], torch.tensor([25.0, 25.0]))  # (10 - 5)^2
     with pytest.raises(ValueError, match="no strangers"):
-        margin_terms(text, text, margin=10.0, shift=2)
+        margin_terms(text, text, both, margin=10.0, shift=2)
     assert {roll_shift(0, step, 4) for step in range(60)} == {1, 2, 3}
     assert roll_shift(5, 7, 32) == roll_shift(5, 7, 32)
 

@@ -82,3 +82,37 @@ def test_features_depend_on_the_video_and_have_one_vector_per_tubelet() -> None:
 def test_refuses_another_video_size() -> None:
     with pytest.raises(ValueError, match="num_frames and image_size"):
         VideoMAETraining(VideoMAETrainingConfig.tiny())(video_batch(1))
+
+
+def test_padding_does_not_count() -> None:
+    torch.manual_seed(0)
+    model = VideoMAETraining(SMALL)
+    batch = video_batch(1)
+    assert batch.rgb is not None
+    # Two frames of the four are real: the second tubelet is padding, seen but never compared.
+    model.network.decoder.head.weight.data.zero_()  # the same prediction whatever is seen
+    short = dataclasses.replace(batch, frame_mask=torch.tensor([[True, True, False, False, False]]))
+    other = batch.rgb.clone()
+    other[:, :, 2:] = torch.linspace(-1, 1, 32)
+    changed = dataclasses.replace(short, rgb=other)
+    torch.testing.assert_close(model(short)[0], model(changed)[0])
+    whole = dataclasses.replace(changed, frame_mask=batch.frame_mask)
+    assert (model(whole)[0] - model(changed)[0]).abs() > 1e-3
+    nothing = dataclasses.replace(batch, frame_mask=torch.zeros(1, 5, dtype=torch.bool))
+    assert float(model(nothing)[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_frames": 5}, "num_frames 5 is no multiple of tubelet_size 2"),
+        ({"image_size": 100}, "image_size 100 is no multiple of patch_size 16"),
+        ({"width": 97}, "width 97 is no multiple of num_heads 4"),
+        ({"mask_ratio": 1.0}, "less than 1"),
+        ({"mask_ratio": 0.001}, "hides none or all"),
+        ({"num_layers": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_refuses_sizes_that_no_network_has(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VideoMAETrainingConfig.model_validate(changes)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from motion.metrics.interval import Interval
-from tuning.ablations import AblationTable, Claim, cell_file, run_table
+from tuning.ablations import AblationTable, Claim, _Clock, cell_file, run_table
 from tuning.verdicts import flat_metrics, outcomes, render, seed_interval, verdict
 
 SEEDS = (0, 1, 2)
@@ -117,6 +117,17 @@ def test_a_cell_that_takes_too_long_is_ended(ray_cluster: None, tmp_path: Path) 
     with pytest.raises(RuntimeError, match="plain, seed 0: not done after 5 s"):
         run_table(table, SEEDS, tmp_path / "table", limit_s=5, cpus=1)
     assert len(list((tmp_path / "table" / "cells").glob("*.json"))) == 5
+
+
+def test_the_limit_counts_from_the_newest_start(tmp_path: Path) -> None:
+    mark, clock = tmp_path / "plain-seed0.started", _Clock()
+    assert clock.seconds(mark, 1000.0) < 0, "a cell that waits for a core is not late"
+    mark.write_text("first start")
+    assert clock.seconds(mark, 1100.0) == 0
+    assert clock.seconds(mark, 1290.0) == 190
+    mark.write_text("started again by Ray")
+    assert clock.seconds(mark, 1300.0) == 0
+    assert clock.seconds(mark, 1350.0) == 50
 
 
 def test_a_folder_of_another_definition_is_refused(tmp_path: Path) -> None:

@@ -18,24 +18,37 @@ Terms = dict[str, Float[Tensor, "b"]]
 
 
 def margin_terms(
-    text: Float[Tensor, "b e"], motion: Float[Tensor, "b e"], *, margin: float, shift: int
+    text: Float[Tensor, "b e"],
+    motion: Float[Tensor, "b e"],
+    paired: Bool[Tensor, "b"],
+    *,
+    margin: float,
+    shift: int,
 ) -> Terms:
     """Squared distance of partners, squared shortfall of the margin of strangers (Guo et al. 2022).
 
-    Strangers are the batch rolled by `shift`, which the reference draws from 0 on: at 0 it pushes
-    partners apart.
+    Strangers are the paired clips rolled by `shift`, which the reference draws from 0 on: at 0 it
+    pushes partners apart. A clip without a stranger has zero there, one that is not paired in both.
 
     Raises:
-        ValueError: a shift that makes partners of a clip and itself.
+        ValueError: a batch of one clip, or a shift that makes partners of a clip and itself.
     """
-    if len(text) < 2 or shift % len(text) == 0:
+    rows = paired.nonzero()[:, 0]
+    if len(text) < 2 or (len(rows) > 1 and shift % len(rows) == 0):
         raise ValueError(
-            f"a batch of {len(text)} rolled by {shift} holds no strangers: give 2 clips or more"
+            f"a batch of {len(text)} clips, {len(rows)} of them with motion and text, rolled by "
+            f"{shift} holds no strangers: give 2 clips or more"
         )
     near = (text - motion).square().sum(-1)
+    own = torch.arange(len(text), device=text.device)
+    stranger = own.index_copy(0, rows, rows.roll(shift))
     # The root has no derivative at zero, where text and a stranger's motion coincide.
-    far = (text - motion.roll(shift, 0)).square().sum(-1).clamp(min=1e-12).sqrt()
-    return {"partners": near, "strangers": (margin - far).clamp(min=0).square()}
+    far = (text - motion[stranger]).square().sum(-1).clamp(min=1e-12).sqrt()
+    short = (margin - far).clamp(min=0).square()
+    return {
+        "partners": torch.where(paired, near, 0),
+        "strangers": torch.where(stranger == own, 0, short),
+    }
 
 
 def roll_shift(seed: int, step: int, size: int) -> int:
@@ -50,6 +63,7 @@ def t2m_terms(
     mask: Bool[Tensor, "b t"],
     tokens: Float[Tensor, "b n w"],
     token_mask: Bool[Tensor, "b n"],
+    paired: Bool[Tensor, "b"],
     *,
     shift: int,
 ) -> Terms:
@@ -60,7 +74,7 @@ def t2m_terms(
     """
     motion = network.embed_motion(features, mask)
     text = network.embed_text(tokens, token_mask)
-    return margin_terms(text, motion, margin=network.config.margin, shift=shift)
+    return margin_terms(text, motion, paired, margin=network.config.margin, shift=shift)
 
 
 def tmr_terms(
@@ -69,10 +83,14 @@ def tmr_terms(
     mask: Bool[Tensor, "b t"],
     tokens: Float[Tensor, "b n w"],
     token_mask: Bool[Tensor, "b n"],
+    paired: Bool[Tensor, "b"],
     *,
     noise_key: Int[Tensor, "b"],
 ) -> Terms:
-    """Weighted terms of TMR: reconstruction from either latent, divergences, latents, contrast."""
+    """Weighted terms of TMR: reconstruction from either latent, divergences, latents, contrast.
+
+    A clip that is not paired is nobody's negative; its own terms mean nothing.
+    """
     config = network.config
     frames, frame_mask = network.patches(features, mask)
     motion = network.motion_encoder(frames, frame_mask)
@@ -87,7 +105,8 @@ def tmr_terms(
     pairs = ((motion, text), (text, motion), (motion, normal), (text, normal))
     kl = torch.stack([one.divergence(other) for one, other in pairs]).sum(0)
     gap = smooth_l1_loss(motion.mean, text.mean, reduction="none").mean(-1)
-    excluded = similar(tokens, token_mask, config.similar_text)
+    strangers = paired[:, None] & paired
+    excluded = similar(tokens, token_mask, config.similar_text) | ~strangers
     contrast = info_nce(motion.mean, text.mean, excluded, temperature=config.temperature)
     return {
         "reconstruction": rebuilt,

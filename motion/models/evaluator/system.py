@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from motion.batch import Batch
 from motion.losses import global_mean
-from motion.models.evaluator.features import FeatureConfig
+from motion.models.evaluator.features import FeatureConfig, Features
 from motion.models.evaluator.loss import roll_shift, t2m_terms, tmr_terms
 from motion.models.evaluator.t2m import T2MConfig, T2MNetwork
 from motion.models.evaluator.tmr import TMRConfig, TMRNetwork
@@ -106,6 +106,10 @@ class EvaluatorTraining(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Logs]:
         """Loss of the batch's motions and first captions.
 
+        A clip without motion or without a word of text counts in no term and is nobody's negative.
+        The divisor is the global batch's clips with motion, which the pipeline counts; pairs it
+        does not.
+
         Raises:
             ValueError: the batch lacks text or what the features are made of, or has fewer than
                 two clips.
@@ -115,23 +119,46 @@ class EvaluatorTraining(nn.Module):
                 "an evaluator needs captions: train on an encoded data set, with text_embedding "
                 "and text_mask in data.columns"
             )
-        found = self.config.features.of_batch(batch)
-        inputs: dict[str, Any] = {
-            "features": self.standardized(*found),
-            "mask": found.mask,
-            "tokens": batch.text[:, 0],
-            "token_mask": batch.text_mask[:, 0],
-        }
+        modality = self.config.features.modality
+        paired = self._paired(batch, batch.text_mask[:, 0])
+        inputs = self._inputs(
+            self.config.features.of_batch(batch), batch.text[:, 0], batch.text_mask[:, 0], paired
+        )
         if isinstance(self.network, T2MNetwork):
-            shift = roll_shift(batch.seed, batch.step, batch.size)
+            shift = roll_shift(batch.seed, batch.step, int(paired.sum()))
             terms = t2m_terms(self.network, **inputs, shift=shift)
         else:
             terms = tmr_terms(self.network, **inputs, noise_key=batch.noise_key)
-        modality = self.config.features.modality
-        present = batch.has_motion if modality == "motion" else batch.has_keypoints
         means = {
-            name: global_mean(per_clip, batch, modality, present)
-            for name, per_clip in terms.items()
+            name: global_mean(per_clip, batch, modality, paired) for name, per_clip in terms.items()
         }
         loss = torch.stack(list(means.values())).sum()
         return loss, {name: value.detach() for name, value in means.items()}
+
+    def _paired(self, batch: Batch, token_mask: Bool[Tensor, "b n"]) -> Bool[Tensor, "b"]:
+        """Clips that carry both what the features are made of and words."""
+        filmed = self.config.features.modality == "keypoints"
+        paired = token_mask.any(1)
+        for present in (batch.has_keypoints if filmed else batch.has_motion, batch.has_text):
+            paired = paired if present is None else paired & present
+        return paired
+
+    def _inputs(
+        self,
+        found: Features,
+        tokens: Float[Tensor, "b n w"],
+        token_mask: Bool[Tensor, "b n"],
+        paired: Bool[Tensor, "b"],
+    ) -> dict[str, Any]:
+        """What the networks read. Clips that are not paired pass blank, as one empty word and a
+        motion at rest: no network takes a sequence of length zero, and every module must run."""
+        kept = paired[:, None]
+        first = torch.arange(token_mask.shape[1], device=token_mask.device) == 0
+        features = self.standardized(*found)
+        return {
+            "features": torch.where(kept[..., None], features, 0),
+            "mask": found.mask,
+            "tokens": torch.where(kept[..., None], tokens, 0),
+            "token_mask": torch.where(kept, token_mask, first),
+            "paired": paired,
+        }

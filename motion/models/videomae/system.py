@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
 from motion.batch import Batch
 from motion.diffusion.noise import generator_for
-from motion.losses import global_mean
+from motion.losses import global_mean, mean_over_valid
 from motion.models.system import Logs
 
 
@@ -25,26 +25,47 @@ class VideoMAETrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["videomae"] = "videomae"
-    num_frames: int = 32
-    """Frames per clip that the encoder sees: the first ones of the clip; even (tubelets of 2)."""
-    image_size: int = 128
+    num_frames: int = Field(default=32, ge=1)
+    """Frames per clip that the encoder sees: the first ones of the clip; whole tubelets."""
+    image_size: int = Field(default=128, ge=1)
     """Height and width of the video in pixels."""
-    patch_size: int = 16
+    patch_size: int = Field(default=16, ge=1)
     """Side of a patch in pixels."""
-    tubelet_size: int = 2
+    tubelet_size: int = Field(default=2, ge=1)
     """Frames per patch."""
-    width: int = 96
+    width: int = Field(default=96, ge=1)
     """Encoder width; its features have this dimension."""
-    num_layers: int = 4
+    num_layers: int = Field(default=4, ge=1)
     """Encoder blocks."""
-    num_heads: int = 4
-    """Encoder attention heads."""
-    decoder_width: int = 64
+    num_heads: int = Field(default=4, ge=1)
+    """Attention heads of encoder and decoder."""
+    decoder_width: int = Field(default=64, ge=1)
     """Decoder width."""
-    decoder_layers: int = 2
+    decoder_layers: int = Field(default=2, ge=1)
     """Decoder blocks."""
-    mask_ratio: float = 0.9
+    mask_ratio: float = Field(default=0.9, gt=0, lt=1)
     """Share of spatial positions hidden in all frames (tube masking; 0.9 in the paper)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "VideoMAETrainingConfig":
+        for whole, part in (
+            ("num_frames", "tubelet_size"),
+            ("image_size", "patch_size"),
+            ("width", "num_heads"),
+            ("decoder_width", "num_heads"),
+        ):
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(
+                    f"{whole} {getattr(self, whole)} is no multiple of {part} "
+                    f"{getattr(self, part)}: change one of them"
+                )
+        positions = (self.image_size // self.patch_size) ** 2
+        if not 0 < round(self.mask_ratio * positions) < positions:
+            raise ValueError(
+                f"mask_ratio {self.mask_ratio} of {positions} positions hides none or all: take "
+                "smaller patches or another mask_ratio"
+            )
+        return self
 
     @staticmethod
     def tiny() -> "VideoMAETrainingConfig":
@@ -113,7 +134,7 @@ class VideoMAETraining(nn.Module):
         return ((patches - mean) / (deviation + 1e-3)).flatten(2)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """Reconstruction loss of `batch.rgb`.
+        """Reconstruction loss of `batch.rgb`; tubelets that reach into a clip's padding count not.
 
         Raises:
             ValueError: the batch carries no pixels, or of another size than the config's.
@@ -128,7 +149,10 @@ class VideoMAETraining(nn.Module):
         mask = tube_mask(batch.noise_key, side**2, slices, self.config.mask_ratio).to(video.device)
         predicted = self.network(video, bool_masked_pos=mask).logits
         target = self._patches(video)[mask].unflatten(0, (batch.size, -1))
-        per_clip = (predicted - target).square().flatten(1).mean(1)
+        real = batch.frame_mask[:, : self.config.num_frames]
+        whole = real.unflatten(1, (slices, -1)).all(2).repeat_interleave(side**2, 1)
+        counts = whole[mask].unflatten(0, (batch.size, -1))
+        per_clip = mean_over_valid((predicted - target).square(), counts)
         loss = global_mean(per_clip, batch, "rgb", batch.has_rgb)
         return loss, {"reconstruction": loss.detach()}
 
