@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "motion"
 MAX_LINES = 350
 
-RAY = ("data", "curation", "training", "evaluation", "serving.py")
+RAY = ("data", "training", "evaluation")
 DEEPSPEED = ("training", "networks/attention.py")
 
 LAYERS = (
@@ -22,7 +22,7 @@ LAYERS = (
     ("diffusion", "networks", "representations"),
     ("models",),
     ("inference.py",),
-    ("training", "evaluation", "serving.py"),
+    ("training", "evaluation"),
 )
 """A file imports from its own layer and from those before it. Parts of the library that are named
 in no layer (data, encoders, export, view, metrics, paths) are held by the rules below."""
