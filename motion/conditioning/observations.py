@@ -17,7 +17,7 @@ from torch import Tensor
 
 from motion.batch import Batch
 from motion.body.model import BodyModel
-from motion.conditioning.pose_detector import Detection, PoseDetector
+from motion.conditioning.pose_detector import Detection, NobodyFound, PoseDetector
 from motion.data.clip_reader import index_video, read_clip
 from motion.data.segments import Segment
 from motion.encoders import TextEncoder
@@ -25,6 +25,9 @@ from motion.importers import read_motion
 from motion.importers.audio import read_music
 from motion.importers.keypoints import KeypointClip, keypoint_batch, read_keypoints
 from motion.timeline import described, read_timeline
+
+_AT_ONCE = 64
+"""Frames of a video that are held: 0.4 GB of full HD."""
 
 
 class Observations(BaseModel):
@@ -158,7 +161,7 @@ class Detector(Protocol):
     """Finds the keypoints of the person in an image."""
 
     def detect(self, image: UInt8[np.ndarray, "h w 3"]) -> Detection:
-        """Raises ValueError where it sees nobody."""
+        """Raises NobodyFound where it sees nobody."""
         ...
 
 
@@ -169,16 +172,18 @@ def detect(video: Path | str, detector: Detector, fps: float) -> KeypointClip:
     """
     index = index_video(video)
     times = np.arange(max(1, math.floor(index.duration_s * fps))) / fps
-    frames = read_clip(video, times)
-    points = np.zeros((len(frames), 17, 2), dtype=np.float32)
-    trust = np.zeros((len(frames), 17), dtype=np.float32)
-    for place, frame in enumerate(frames):
-        try:
-            found = detector.detect(frame)
-        except ValueError:  # nobody is seen
-            continue
-        points[place], trust[place] = found.keypoints.numpy(), found.confidence.numpy()
-    size = (frames.shape[2], frames.shape[1])
+    points = np.zeros((len(times), 17, 2), dtype=np.float32)
+    trust = np.zeros((len(times), 17), dtype=np.float32)
+    size = (0, 0)
+    for start in range(0, len(times), _AT_ONCE):
+        frames = read_clip(video, times[start : start + _AT_ONCE])
+        size = (frames.shape[2], frames.shape[1])
+        for place, frame in enumerate(frames, start):
+            try:
+                found = detector.detect(frame)
+            except NobodyFound:
+                continue
+            points[place], trust[place] = found.keypoints.numpy(), found.confidence.numpy()
     return KeypointClip(points, trust, size, fps, None, None)
 
 

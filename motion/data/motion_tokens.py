@@ -51,7 +51,10 @@ def load_tokenizer(export: Path, *, device: str = "cpu") -> Tokenizer:
     export = export.expanduser().absolute()
     system = read_config(export)["system"]
     if system["kind"] not in ("k2m_tokenizer", "k2m"):
-        raise ValueError(f"{export} holds {system['kind']!r}; expected K2M's tokenizer")
+        raise ValueError(
+            f"{export} holds {system['kind']!r}; expected K2M's tokenizer: "
+            "`ray job submit -- python rayjobs/train_k2m.py tiny --stage tokenizer` makes one"
+        )
     stated = system if system["kind"] == "k2m_tokenizer" else system["tokenizer"]
     tokenizer = Tokenizer(TokenizerConfig.model_validate(stated))
     start = "tokenizer."

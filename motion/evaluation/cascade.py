@@ -25,7 +25,8 @@ from motion.conditioning.pose_detector import Detection, NobodyFound, PoseDetect
 from motion.data.video import to_frames
 from motion.exported import read_config
 from motion.inference import Pipeline
-from motion.metrics.pose import joint_error_m
+from motion.metrics.frames import per_clip
+from motion.metrics.pose import ROOT, mpjpe_mm
 from motion.models.system import Sample
 from motion.sequence import Motion
 
@@ -102,12 +103,19 @@ def cascade_errors(
     """Joint errors per clip in mm, relative to the pelvis, after the first frame.
 
     cascade: of the motion estimated from the sampled video. joint_error: of the motion that the
-    system made with it, where it makes one. held: of the true first pose, repeated.
+    system made with it, where it makes one. held: of the true first pose, repeated. NaN for a clip
+    without motion, of which there is no truth.
+
+    Raises:
+        ValueError: no clip of the batch carries motion.
     """
+    if batch.R_parent_child is None or batch.betas is None:
+        raise ValueError(
+            f"none of the clips {', '.join(batch.clip_ids)} carries motion, which the cascade is "
+            "compared with: evaluate on a data set whose clips do"
+        )
     sample = pipeline.generate(batch, pipeline.options(), generator)
     assert sample.rgb is not None
-    assert batch.R_parent_child is not None
-    assert batch.betas is not None
     seen = with_keypoints(batch, sample.rgb, find)
     truth = pipeline.body.joints(batch.R_parent_child, batch.betas)
     found = {"cascade_mm": estimate(seen)}
@@ -115,12 +123,13 @@ def cascade_errors(
         found["joint_error_mm"] = sample.motion
     held = batch.R_parent_child[:, :1].expand_as(batch.R_parent_child)
     poses = {name: motion.R_parent_child for name, motion in found.items()} | {"held_mm": held}
+    known = batch.frame_mask[:, 1:]
+    if batch.has_motion is not None:
+        known = known & batch.has_motion[:, None]
+    made = {name: pipeline.body.joints(R, batch.betas) for name, R in poses.items()}
     return {
-        name: 1000
-        * joint_error_m(
-            pipeline.body.joints(R, batch.betas)[:, 1:], truth[:, 1:], batch.frame_mask[:, 1:]
-        )
-        for name, R in poses.items()
+        name: per_clip(mpjpe_mm(joints[:, 1:], truth[:, 1:], known, hips=ROOT))
+        for name, joints in made.items()
     }
 
 

@@ -102,6 +102,20 @@ class Clips:
             for start in range(0, len(shape), size)
         ]
 
+    def pairable(self) -> list[tuple[ClipRef, ...]]:
+        """The chunks, but that a last one of a single clip joins the one before it.
+
+        Where clips of a chunk swap conditions, a clip alone would be swapped with itself. A shape
+        of one clip has no neighbor and stays alone.
+        """
+        found: list[tuple[ClipRef, ...]] = []
+        for chunk in self.chunks():
+            if len(chunk) == 1 and found and found[-1][0].bucket == chunk[0].bucket:
+                found[-1] += chunk
+            else:
+                found.append(chunk)
+        return found
+
     def captions(self, chunk: Sequence[ClipRef], draw: int) -> list[str]:
         """The caption that each clip of `batch(chunk, draw)` shows, in words."""
         found: list[str] = []

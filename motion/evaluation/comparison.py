@@ -1,12 +1,14 @@
 """A protocol on one or several exports: samples, scores, and the table in all its forms."""
 
 import datetime
+import hashlib
+import json
 import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 import ray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -26,6 +28,11 @@ from motion.evaluation.tables import Row, Table
 from motion.inference import Pipeline
 from motion.metrics.evaluator import Evaluator, load_evaluator
 from motion.training.tracking import git_state
+
+_STATED_OTHERWISE: Final = {
+    "exports", "protocol", "evaluator", "root", "passes", "min_frames", "multimodality",
+}  # fmt: skip
+"""Fields that a table's identity has by hash, or in the protocol that is used."""
 
 
 class ComparisonConfig(BaseModel):
@@ -105,7 +112,7 @@ def _opened(config: ComparisonConfig) -> Opened:
     scores.require_packages(protocol, native=config.native_video)
     evaluator = evaluator_for(protocol, config.evaluator)
     pipelines = [Pipeline.load(export) for export in config.exports]
-    subjects = tuple(Subject(p.export, p.hash, p.config) for p in pipelines)
+    subjects = _subjects(pipelines)
     manifest = Manifest.load(config.root or Path(pipelines[0].config["data"]["root"]))
     for pipeline in pipelines:
         require_encoders(pipeline, manifest)
@@ -176,7 +183,7 @@ def compare(config: ComparisonConfig) -> tuple[Table, list[Path]]:
     rows = (*real, *ours, *published_rows(protocol.name))
     facts = _facts(config, opened) | facts
     table = Table(title=protocol.name, columns=protocol.columns, rows=rows, facts=facts)
-    files = write_table(table, config.output.expanduser().resolve() / _name(opened))
+    files = write_table(table, config.output.expanduser().resolve() / _name(config, opened))
     log_table(table, opened.subjects, files)
     return table, files
 
@@ -199,6 +206,24 @@ def evaluator_for(protocol: Protocol, path: Path | None) -> Evaluator | None:
     return evaluator
 
 
+def _subjects(pipelines: Sequence[Pipeline]) -> tuple[Subject, ...]:
+    """The exports under names of their own: folders of one name are told apart by their hash."""
+    folders = [pipeline.export.name for pipeline in pipelines]
+    hashes = [pipeline.hash for pipeline in pipelines]
+    if len(set(hashes)) < len(hashes):
+        twice = [str(p.export) for p in pipelines if hashes.count(p.hash) > 1]
+        raise ValueError(f"{', '.join(twice)} hold the same export: name each export once")
+    return tuple(
+        Subject(
+            export=p.export,
+            name=folder if folders.count(folder) == 1 else f"{folder} {p.hash[:8]}",
+            hash=p.hash,
+            config=p.config,
+        )
+        for folder, p in zip(folders, pipelines, strict=True)
+    )
+
+
 def _one_body(pipelines: Sequence[Pipeline]) -> BodyModel:
     ids = sorted({pipeline.body.body_id for pipeline in pipelines})
     if len(ids) != 1:
@@ -217,6 +242,7 @@ def _requests(config: ComparisonConfig, opened: Opened) -> list[Request]:
     return [
         Request(
             export=subject.export,
+            name=subject.name,
             wanted=wanted,
             root_path=config.root_path,
             options=options(subject),
@@ -258,6 +284,17 @@ def _facts(config: ComparisonConfig, opened: Opened) -> dict[str, str]:
     return facts
 
 
-def _name(opened: Opened) -> str:
+def _name(config: ComparisonConfig, opened: Opened) -> str:
+    """Of the table's files: protocol, exports, and a hash of all that decides the numbers."""
+    left_out = {*_STATED_OTHERWISE, "workers", "num_gpus", "output"}
+    evaluator = opened.evaluator
+    identity = {
+        "protocol": opened.protocol.model_dump(mode="json"),
+        "exports": [subject.hash for subject in opened.subjects],
+        "dataset": opened.manifest.hash,
+        "evaluator": None if evaluator is None else [evaluator.hash, evaluator.statistics_hash],
+        "comparison": config.model_dump(mode="json", exclude=left_out),
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     names = "-".join(subject.export.name for subject in opened.subjects)
-    return f"{opened.protocol.name}-{names}"[:120]
+    return f"{opened.protocol.name}-{names}"[:110] + f"-{digest[:8]}"

@@ -27,9 +27,10 @@ from motion.data.plan import ClipRef, Plan
 from motion.data.reading import Reader
 from motion.data.video import to_frames
 from motion.inference import Pipeline, write_result
+from motion.metrics.frames import per_clip
 from motion.metrics.interval import Interval, paired_interval
 from motion.metrics.motion_map import part_accuracy
-from motion.metrics.pose import joint_error_m
+from motion.metrics.pose import ROOT, mpjpe_mm
 from motion.models.comovi.system import CoMoVi
 
 COLUMNS = (
@@ -262,7 +263,7 @@ def sample_errors(
     valid = batch.frame_mask[:, 1:]
 
     def error_mm(predicted: Tensor) -> Tensor:
-        error = 1000 * joint_error_m(predicted, truth[:, 1:], valid)
+        error = per_clip(mpjpe_mm(predicted, truth[:, 1:], valid, hips=ROOT))
         return error if batch.has_motion is None else error.where(batch.has_motion, torch.nan)
 
     held_joints = truth[:, :1].expand_as(truth[:, 1:])

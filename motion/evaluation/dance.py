@@ -104,7 +104,7 @@ def dance_rows(run: "Run", requests: Sequence[Request]) -> tuple[Row, list[Row],
         run.sample(request, run.clips, range(run.protocol.passes))
         made = made_points(request, chunks, batches, 0, run.body)
         values = _dance_values(real, made, batches)
-        ours.append(Row(name=request.export.name, kind="ours", values=values))
+        ours.append(Row(name=request.name, kind="ours", values=values))
     facts = {
         "clips": str(len(run.clips.refs)),
         "features": "both corrected (motion.metrics.dance_features), at the data's frame rate",
@@ -152,7 +152,7 @@ def inbetween_rows(
             )
             run.sample(keyed, run.clips, range(run.protocol.passes))
             values |= _key_values(run, keyed, count, chunks, batches, truths)
-        ours.append(Row(name=request.export.name, kind="ours", values=values))
+        ours.append(Row(name=request.name, kind="ours", values=values))
     still = {f"{kind}_{count}": _single(0.0, len(run.clips.refs)) for kind in ("pa", "wa")
              for count in KEYS}  # fmt: skip
     row = Row(name="real data", kind="real", values=still, note="zero against itself")

@@ -103,7 +103,7 @@ def evaluate(pipeline: Pipeline, config: GenmoEvaluationConfig) -> Evaluation:
     )
     parts: list[Mapping[str, Tensor]] = []
     frames, seconds = 0, 0.0
-    for chunk in clips.chunks():
+    for chunk in clips.pairable():
         batch = clips.batch(chunk, 0)
         losses = condition_losses(system, batch.to(pipeline.device), config.num_noises)
         started = time.perf_counter()
@@ -127,7 +127,10 @@ def evaluate(pipeline: Pipeline, config: GenmoEvaluationConfig) -> Evaluation:
 
 
 def condition_losses(system: Genmo, batch: Batch, num_noises: int) -> dict[str, Float[Tensor, "b"]]:
-    """One term per condition, with the clip's own and with that of the clip half a batch away."""
+    """One term per condition, with the clip's own and with that of the clip half a batch away.
+
+    A clip alone has no other: NaN.
+    """
     system.eval()
     columns: dict[str, Tensor] = {}
     with torch.no_grad():
@@ -142,7 +145,8 @@ def condition_losses(system: Genmo, batch: Batch, num_noises: int) -> dict[str, 
                     for draw in range(num_noises)
                 ]
                 mean = torch.stack([draw[term] for draw in draws]).mean(0)
-                columns[f"{term}_from_{name}{suffix}"] = mean.cpu()
+                alone = bool(other) and batch.size == 1
+                columns[f"{term}_from_{name}{suffix}"] = mean.cpu() * (torch.nan if alone else 1.0)
     return columns
 
 

@@ -24,6 +24,8 @@ class Subject:
     """One export that is compared."""
 
     export: Path
+    name: str
+    """Of its row; no other export of the comparison has it."""
     hash: str
     config: Mapping[str, JsonValue]
     """Its config.json."""
@@ -61,7 +63,7 @@ def log_table(table: Table, subjects: Sequence[Subject], files: Sequence[Path]) 
         metrics = {
             name: value
             for row in ours
-            if row.name == subject.export.name
+            if row.name == subject.name
             for name, value in flat_metrics(table, row).items()
         }
         log_to_run(str(run_id), step, metrics, files)

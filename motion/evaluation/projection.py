@@ -265,7 +265,10 @@ def load_k2m(export: Path, *, device: str = "cpu") -> K2M:
     """
     system = read_config(export)["system"]
     if system["kind"] != "k2m":
-        raise ValueError(f"{export} holds {system['kind']!r}; expected 'k2m'")
+        raise ValueError(
+            f"{export} holds {system['kind']!r}; expected 'k2m': "
+            "`ray job submit -- python rayjobs/train_k2m.py tiny` makes one"
+        )
     module = K2MConfig.model_validate(system).build()
     module.load_state_dict(read_weights(export), strict=True)
     return module.to(device).eval()

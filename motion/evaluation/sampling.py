@@ -16,7 +16,7 @@ import numpy as np
 import ray
 import torch
 from pydantic import JsonValue
-from ray.exceptions import RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 from ray.util import ActorPool
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -47,6 +47,8 @@ class Request:
     """What is sampled from one export, but for the clips."""
 
     export: Path
+    name: str
+    """Of its row, and in messages."""
     wanted: Wanted
     root_path: RootPath
     options: Mapping[str, JsonValue]
@@ -204,6 +206,7 @@ def sample_all(
 
     Raises:
         ValueError: the export lacks what is asked for, or the actors do not fit the cluster.
+        RuntimeError: an actor died, most often because a batch does not fit into memory.
     """
     missing = [
         (chunk, draw)
@@ -226,13 +229,15 @@ def sample_all(
     device = "cuda" if gpus else "cpu"
     actors = [actor.remote(request, clips, device) for _ in range(count)]
     try:
-        _run(ActorPool(actors), missing, request.export.name)
+        _run(ActorPool(actors), missing, request.name, clips.batch_size)
     finally:
         for one in actors:
             ray.kill(one)
 
 
-def _run(pool: Any, missing: Sequence[tuple[tuple[ClipRef, ...], int]], name: str) -> None:
+def _run(
+    pool: Any, missing: Sequence[tuple[tuple[ClipRef, ...], int]], name: str, batch_size: int
+) -> None:
     """Hand out the chunks; one line at every tenth of them."""
     started, step = time.perf_counter(), max(1, len(missing) // 10)
     try:
@@ -242,4 +247,19 @@ def _run(pool: Any, missing: Sequence[tuple[tuple[ClipRef, ...], int]], name: st
                 spent = time.perf_counter() - started
                 print(f"samples     {name}: {done} of {len(missing)} batches, {spent:.0f} s")
     except RayTaskError as error:
+        if isinstance(error.cause, torch.OutOfMemoryError | MemoryError):
+            raise _too_large(name, batch_size, error.cause) from error
         raise error.cause from error
+    except (RayActorError, OutOfMemoryError, WorkerCrashedError) as error:
+        if isinstance(error, RayActorError) and error.actor_init_failed:
+            raise RuntimeError(f"the samplers of {name} do not start: {error}") from error
+        raise _too_large(name, batch_size, error) from error
+
+
+def _too_large(name: str, batch_size: int, error: BaseException) -> RuntimeError:
+    """Ray cannot tell every death from want of memory, so its own reason follows."""
+    return RuntimeError(
+        f"sampling of {name} with batch_size {batch_size} ended a sampler, most likely for want of "
+        "memory: lower batch_size, or workers so that fewer share a machine (finished batches are "
+        f"kept as long as batch_size stays). Ray says: {str(error).strip()}"
+    )

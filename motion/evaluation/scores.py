@@ -150,7 +150,7 @@ def _text_to_motion(run: Run, requests: Sequence[Request]) -> Scored:
         many = _multimodal(run, request, made_clips)
         values = _metrics(real.texts[:, places], made, real.embeddings, config, many)
         values |= _features(run, made_clips, request)
-        ours.append(Row(name=request.export.name, kind="ours", values=values))
+        ours.append(Row(name=request.name, kind="ours", values=values))
     facts = {
         "real clips": f"{len(clips.refs)} of {len(run.clips.refs)}",
         "generated clips": f"{len(places)} x {protocol.passes}",
@@ -270,7 +270,7 @@ def _estimation(run: Run, requests: Sequence[Request]) -> Scored:
             for draw in range(run.protocol.passes)
             for chunk, batch, truth, mask in zip(chunks, batches, truths, masks, strict=True)
         ]
-        ours.append(Row(name=request.export.name, kind="ours", values=pooled_intervals(sums)))
+        ours.append(Row(name=request.name, kind="ours", values=pooled_intervals(sums)))
     rates = sorted({truth.fps for truth in truths})
     facts = {
         "clips": str(len(run.clips.refs)),

@@ -40,7 +40,7 @@ def video_rows(
             chosen = _linked(files, request.folder / f"vbench-{clips.hash[:12]}")
             found = vbench_scores(chosen, chosen.parent, dimensions, device=device)
             values |= {name: Interval(value, nan, nan, n) for name, value in found.items()}
-        ours.append(Row(name=request.export.name, kind="ours", values=values))
+        ours.append(Row(name=request.name, kind="ours", values=values))
     facts = {"clips": str(len(clips.refs))}
     return _real_videos(clips), ours, facts
 

@@ -32,6 +32,7 @@ PUBLISHED: Final = "finest.tar"
 """File name of text-to-motion's published evaluator (`text_mot_match/model/finest.tar`)."""
 _PARTS: Final = ("movement_encoder", "motion_encoder", "text_encoder")
 _AT_ONCE: Final = 64
+_MAKES: Final = "ray job submit -- python rayjobs/train_evaluator.py tiny"
 
 
 @runtime_checkable
@@ -172,13 +173,16 @@ def load_evaluator(path: Path | str, *, device: str = "cpu") -> Evaluator:
         )
     if not (folder / "config.json").is_file():
         raise ValueError(
-            f"{folder} holds neither config.json nor {PUBLISHED}: give an export of an evaluator, "
-            "or the folder of a published checkpoint with its mean.npy and std.npy"
+            f"{folder} holds neither config.json nor {PUBLISHED}: give an export of an evaluator "
+            f"(`{_MAKES}` makes one), or the folder of a published checkpoint with its mean.npy "
+            "and std.npy"
         )
     description = json.loads((folder / "config.json").read_text())
     kind = description.get("system", {}).get("kind")
     if kind != "evaluator":
-        raise ValueError(f"{folder} is an export of {kind!r}; expected one of an evaluator")
+        raise ValueError(
+            f"{folder} is an export of {kind!r}; expected one of an evaluator: `{_MAKES}` makes one"
+        )
     config = EvaluatorConfig.model_validate(description["system"])
     text_encoder = load_text_encoder(folder / "encoders" / "text")
     return _evaluator(config, read_weights(folder), text_encoder, device)

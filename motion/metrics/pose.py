@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from motion.losses import mean_over_valid
 from motion.metrics.alignment import aligned
 from motion.metrics.frames import Gaps, difference, finite, valid_only
 
@@ -18,19 +17,8 @@ SMPL_HIPS = (1, 2)
 """Joints whose mean is the pelvis, in the 24 SMPL joints."""
 LSP_HIPS = (2, 3)
 """The same in the 14 joints that 3DPW is evaluated with."""
-
-
-def joint_error_m(
-    predicted: Float[Tensor, "b t j 3"],
-    truth: Float[Tensor, "b t j 3"],
-    frame_mask: Bool[Tensor, "b t"] | None = None,
-) -> Float[Tensor, "b"]:
-    """Mean joint position error per clip (MPJPE) after the pelvis of each frame is aligned.
-
-    Joint 0 is the pelvis; metres. A clip without a valid frame gives 0.
-    """
-    relative = (predicted - predicted[..., :1, :]) - (truth - truth[..., :1, :])
-    return mean_over_valid(torch.linalg.vector_norm(relative, dim=-1), frame_mask)
+ROOT = (0, 0)
+"""The first SMPL joint itself as the pelvis, about which poses turn."""
 
 
 def pelvis(

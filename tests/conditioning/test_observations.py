@@ -9,8 +9,10 @@ import torch
 from pydantic import ValidationError
 
 from motion.body import load_body
+from motion.conditioning import observations
 from motion.conditioning.observations import Observations, detect
-from motion.conditioning.pose_detector import Detection
+from motion.conditioning.pose_detector import Detection, NobodyFound
+from motion.data.clip_reader import read_clip
 
 
 class Letters:
@@ -88,7 +90,9 @@ def test_refuses_nothing() -> None:
         batch("walks")
 
 
-def test_a_video_s_frames_without_a_person_have_no_confidence(tmp_path: Path) -> None:
+def test_a_video_s_frames_without_a_person_have_no_confidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from motion.data.video import encode_mp4
 
     frames = np.zeros((10, 32, 32, 3), np.uint8)
@@ -98,9 +102,28 @@ def test_a_video_s_frames_without_a_person_have_no_confidence(tmp_path: Path) ->
     class Bright:
         def detect(self, image: np.ndarray) -> Detection:
             if image.mean() < 100:
-                raise ValueError("nobody")
+                raise NobodyFound("nobody")
             return Detection(torch.full((17, 2), 7.0), torch.ones(17))
 
     found = detect(tmp_path / "v.mp4", Bright(), 10.0)
     assert found.size == (32, 32)
     assert found.confidence[:, 0].tolist() == [0.0] * 5 + [1.0] * 5
+
+    held: list[int] = []
+
+    def few(video: Path, times: np.ndarray) -> np.ndarray:
+        held.append(len(times))
+        return read_clip(video, times)
+
+    monkeypatch.setattr(observations, "read_clip", few)
+    monkeypatch.setattr(observations, "_AT_ONCE", 4)
+    again = detect(tmp_path / "v.mp4", Bright(), 10.0)
+    assert held == [4, 4, 2], "a long video is never held whole"
+    assert (again.confidence == found.confidence).all()
+
+    class Broken:
+        def detect(self, image: np.ndarray) -> Detection:
+            raise ValueError("expected 3 channels")
+
+    with pytest.raises(ValueError, match="3 channels"):
+        detect(tmp_path / "v.mp4", Broken(), 10.0)

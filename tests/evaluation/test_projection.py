@@ -1,13 +1,14 @@
 """K2M's evaluation: closed forms of its numbers."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from motion.batch import Batch
 from motion.body import load_body
-from motion.evaluation.projection import code_use, rebuilt
+from motion.evaluation.projection import code_use, load_k2m, rebuilt
 from motion.models.k2m.config import TokenizerConfig
 from motion.models.k2m.keypoints import Keypoints
 from motion.models.k2m.smpl_head import Projection, Smpl
@@ -23,6 +24,12 @@ def test_use_of_codes() -> None:
     assert found["unused_codes"] == pytest.approx((4 + 7) / 16)
     with_null = code_use(torch.tensor([[5, -1], [5, -1]]), 8)
     assert math.isfinite(with_null["perplexity"])
+
+
+def test_an_export_of_another_system_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"system": {"kind": "k2m_tokenizer"}}')
+    with pytest.raises(ValueError, match=r"holds 'k2m_tokenizer'; expected 'k2m': .*train_k2m\.py"):
+        load_k2m(tmp_path)
 
 
 def scene() -> tuple[Smpl, Keypoints, Batch]:

@@ -142,7 +142,12 @@ def test_wrong_inputs_are_named(evaluator: Evaluator, tmp_path: Path) -> None:
         evaluator.embed_motion(features[..., :262], mask)
     with pytest.raises(ValueError, match="tokens have 3 numbers"):
         evaluator.embed_text(torch.zeros(1, 2, 3), torch.ones(1, 2, dtype=torch.bool))
-    with pytest.raises(ValueError, match=r"neither config\.json nor finest\.tar"):
+    with pytest.raises(
+        ValueError, match=r"neither config\.json nor finest\.tar.*train_evaluator\.py"
+    ):
+        load_evaluator(tmp_path)
+    (tmp_path / "config.json").write_text('{"system": {"kind": "comovi"}}')
+    with pytest.raises(ValueError, match=r"export of 'comovi'.*train_evaluator\.py"):
         load_evaluator(tmp_path)
 
 

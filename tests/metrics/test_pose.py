@@ -9,8 +9,8 @@ from motion.metrics.frames import per_clip, pooled
 from motion.metrics.inbetween import keyframe_errors, keyframes
 from motion.metrics.pose import (
     LSP_HIPS,
+    ROOT,
     accel_error,
-    joint_error_m,
     keypoint_error_px,
     mpjpe_mm,
     pa_mpjpe_mm,
@@ -34,13 +34,14 @@ def rotation(seed: int) -> torch.Tensor:
 
 
 def test_joint_error_ignores_a_common_shift_and_padding() -> None:
-    truth = torch.randn(2, 5, 24, 3)
+    truth = torch.randn(3, 5, 24, 3)
     predicted = truth + torch.tensor([1.0, 2.0, 3.0])
     predicted[0, :, 5] += torch.tensor([0.0, 0.24, 0.0])
     predicted[1, 3:] = NAN
-    mask = torch.tensor([[True] * 5, [True, True, True, False, False]])
-    error = joint_error_m(predicted, truth, mask)
-    torch.testing.assert_close(error, torch.tensor([0.01, 0.0]), atol=1e-6, rtol=0)
+    mask = torch.tensor([[True] * 5, [True, True, True, False, False], [False] * 5])
+    error = per_clip(mpjpe_mm(predicted, truth, mask, hips=ROOT))
+    expected = torch.tensor([10.0, 0.0, NAN])  # nothing was seen of the last: no perfect clip
+    torch.testing.assert_close(error, expected, atol=1e-3, rtol=0, equal_nan=True)
 
 
 def test_planted_errors() -> None:
