@@ -19,7 +19,7 @@ from motion.evaluation import (
     log_to_run,
     picture_samples,
 )
-from motion.exported import export_hash
+from motion.exported import export_hash, read_config
 from motion.inference import Pipeline
 from motion.view.curves import History, curves_png
 
@@ -72,7 +72,7 @@ def write_report(
 
 def _identity(export: Path, config: EvaluationConfig) -> dict[str, Any]:
     """What decides a report's numbers and pictures."""
-    root = config.root or Path(json.loads((export / "config.json").read_text())["data"]["root"])
+    root = config.root or Path(read_config(export)["data"]["root"])
     return {
         "export": export_hash(export),
         "dataset": Manifest.load(root).hash,

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import torch
 from jaxtyping import Shaped
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 PICKLES: Final = (".pth", ".pt", ".bin")
@@ -87,7 +87,7 @@ class TensorFiles:
             raise ValueError(f"{file} is no .safetensors, {', '.join(PICKLES)} file")
         try:
             handle: Any = safe_open(file, framework="pt")
-        except Exception as error:  # safetensors raises its own type, which it does not export
+        except (SafetensorError, OSError) as error:
             raise ValueError(f"{file} cannot be read ({error}): fetch or write it again") from error
         self._open[file] = handle
         slices = {name: handle.get_slice(name) for name in handle.keys()}  # noqa: SIM118

@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict
 from motion import paths
 from motion.data.encode import EncodeConfig, encode
 from motion.data.encode import describe as describe_encoding
-from motion.data.manifest import Manifest, merge, read_commit
+from motion.data.manifest import Manifest, read_commit
+from motion.data.merge import merge
 from motion.data.pipeline import StreamConfig
 from motion.data.prepare import PrepareConfig, describe, prepare
 from motion.data.procedural import ProceduralConfig

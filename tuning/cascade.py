@@ -51,6 +51,10 @@ def main(recipe: Recipe) -> None:
         cascade_errors(pipeline, batch, find, estimate, generator)
         for batch in held_out(pipeline, config)
     ]
+    unknown = int(torch.cat([row["held_mm"] for row in rows]).isnan().sum())
+    print(
+        f"{config.num_clips - unknown} clips are scored; {unknown} carry no motion to compare with"
+    )
     for name in rows[0]:
         mean = torch.cat([row[name] for row in rows]).nanmean()
         print(f"{name:<16} {float(mean):.1f}")

@@ -7,10 +7,14 @@ neither library's version matters and chumpy need not be installed.
 
 import pickle
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import scipy.sparse
+
+
+class _RefusedError(ValueError):
+    """The pickle is whole, but holds what is not read; the message is for the user."""
 
 
 class _ChumpyArray:
@@ -20,7 +24,7 @@ class _ChumpyArray:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "x" not in state:
-            raise ValueError(
+            raise _RefusedError(
                 "the model file holds a chumpy expression instead of a chumpy array; "
                 "convert it to .npz with plain arrays"
             )
@@ -67,13 +71,21 @@ for _module in ("csr", "_csr"):
     _STAND_INS[(f"scipy.sparse.{_module}", "csr_matrix")] = _RowSparseMatrix
 
 
+_DAMAGE: Final = (
+    pickle.UnpicklingError, EOFError, LookupError, AttributeError, TypeError, ValueError,
+    OverflowError, MemoryError, AssertionError,
+)  # fmt: skip
+"""What the instructions of a pickle with wrong bytes raise, at the reader or in numpy: an unset
+name, an attribute of a number, a length beyond the file."""
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _STAND_INS:
             return _STAND_INS[(module, name)]
         if (module, name) in _ARRAY_GLOBALS:
             return super().find_class(module, name)
-        raise ValueError(
+        raise _RefusedError(
             f"refused to read the pickle: it asks for {module}.{name}, but a body model needs "
             "only numpy, scipy.sparse and chumpy arrays; get the file from its publisher, or "
             "convert it to .npz with plain arrays"
@@ -84,22 +96,25 @@ def read_arrays(path: Path) -> dict[str, Any]:
     """The pickled dictionary with its arrays as plain numpy arrays.
 
     Raises:
-        ValueError: the file is no pickle of a dictionary, or asks for anything but arrays.
+        ValueError: the file is no pickle of a dictionary, damaged, or asks for anything but arrays.
     """
     with path.open("rb") as file:
         try:
             content = _ArrayUnpickler(file, encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError, KeyError, IndexError) as error:
+            if isinstance(content, dict):
+                pairs = cast(dict[Any, Any], content).items()
+                return {str(key): _plain(value) for key, value in pairs}
+        except _RefusedError:
+            raise
+        except _DAMAGE as error:
             raise ValueError(
-                f"{path} is no readable pickle ({error}): download it again"
+                f"{path} is no readable pickle ({type(error).__name__}: {error}): download it again"
             ) from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path} holds a {type(content).__name__}, expected a dictionary of arrays: "
-            "it is not an SMPL model file"
-        )
-    stand_ins = (_ChumpyArray, _SparseMatrix)
-    return {
-        str(key): value.value if isinstance(value, stand_ins) else value
-        for key, value in cast(dict[Any, Any], content).items()
-    }
+    raise ValueError(
+        f"{path} holds a {type(content).__name__}, expected a dictionary of arrays: "
+        "it is not an SMPL model file"
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, (_ChumpyArray, _SparseMatrix)) else value

@@ -102,14 +102,16 @@ def _motion(clips: Sequence[Clip], frames: int) -> Columns:
             "prepare the data set with one body"
         )
     rotvec = _timed(clips, "smpl_rotvec", frames)
+    path = _timed(clips, "smpl_translation", frames)
     contacts = _timed(clips, "contacts", frames)
     columns: Columns = {"has_motion": _carry(clips, "motion"), "body_id": bodies[0]}
     if any("smpl_rotvec" in c.arrays and "smpl_translation" not in c.arrays for c in clips):
-        columns["has_path"] = _carry(clips, "path")
+        # Carried but not asked for, it is not there to be used.
+        columns["has_path"] = _carry(clips, "path") & (path is not None)
     return columns | _some(
         {
             "R_parent_child": matrix_from_rotvec(torch.from_numpy(rotvec)).numpy(),
-            "translation": _timed(clips, "smpl_translation", frames),
+            "translation": path,
             "betas": _stack(clips, "smpl_betas", lambda array: array, 0.0),
             "contacts": None if contacts is None else contacts.astype(bool),
         }

@@ -6,7 +6,6 @@ commit: it is written after everything else, so a root without it is not (yet) a
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -210,38 +209,6 @@ def write_dataset(
     return commit(
         Manifest(root, tuple(rows), dict(config), dict(encoders or {}), dict(facts or {}))
     )
-
-
-def merge(root: Path | str, parts: Sequence[Manifest]) -> Manifest:
-    """One raw data set of the clips of several, which keep their shards where they are.
-
-    Sources keep their names, by which a training weighs them.
-
-    Args:
-        root: folder of the merged data set.
-        parts: raw data sets, on storage that every node mounts at one place.
-
-    Raises:
-        ValueError: none, encoded ones, or clip ids that occur twice.
-    """
-    encoded = [str(part.root) for part in parts if part.encoders]
-    if not parts or encoded:
-        raise ValueError(
-            f"data sets are merged before they are encoded, one or more; encoded: {encoded}"
-        )
-    root = Path(root).absolute()
-    rows = [
-        replace(row, file=os.path.relpath(part.root.absolute() / row.file, root))
-        for part in parts
-        for row in part.rows
-    ]
-    config = {
-        "kind": "merged",
-        "clip": parts[0].config.get("clip", {}),
-        "parts": [{"hash": part.hash, "config": dict(part.config)} for part in parts],
-    }
-    root.mkdir(parents=True, exist_ok=True)
-    return commit(Manifest(root, tuple(rows), config, {}, {}))
 
 
 def commit(manifest: Manifest) -> Manifest:

@@ -113,8 +113,9 @@ class Plan:
                 0.5 every epoch has another half of them.
 
         Raises:
-            ValueError: a size or weight is not positive, a weight names no source, a clip id occurs
-                twice, or no bucket fills one global batch.
+            ValueError: a size or weight is not positive, a weight names no source or is so small
+                that none of its clips is shown, a clip id occurs twice, or no bucket fills one
+                global batch.
         """
         for name, value in [
             ("micro_batch", micro_batch),
@@ -187,6 +188,28 @@ class Plan:
                 f"weights {self.weights}: expected positive numbers for some of the sources "
                 f"{sorted(sources)}; leave a source out of the data set to show none of it"
             )
+        for source in sorted(self.weights):
+            counts = {
+                name: self._count([clip for clip in clips if clip.source == source])
+                for name, clips in self._buckets.items()
+                if any(clip.source == source for clip in clips)
+            }
+            self._check_shown(source, counts)
+
+    def _check_shown(self, source: str, counts: Mapping[str, int]) -> None:
+        """No source, or bucket of one, may vanish unsaid because its weight rounds to no clip."""
+        weight, none = self.weights[source], [name for name, count in counts.items() if not count]
+        if len(none) == len(counts):
+            raise ValueError(
+                f"weight {weight:g} of source {source!r} shows none of its clips, fewer than half "
+                "a clip per bucket: raise the weight, or leave the source out of the data set"
+            )
+        if none:
+            warnings.warn(
+                f"weight {weight:g} of source {source!r} shows none of its clips in the buckets "
+                f"{none}: raise the weight to show some",
+                stacklevel=4,
+            )
 
     def step(self, k: int) -> list[list[MicroBatch]]:
         """The micro-batches of optimizer step k, as [rank][accumulation index].
@@ -249,11 +272,15 @@ class Plan:
         shown: list[ClipRef] = []
         for source in sorted({clip.source for clip in clips}):
             own = [clip for clip in clips if clip.source == source]
-            count = round(self.weights.get(source, 1.0) * len(own))
+            count = self._count(own)
             for turn in range(-(-count // len(own))):
                 again = self._shuffled([replace(clip, turn=turn) for clip in own], epoch)
                 shown += again[: count - turn * len(own)]
         return shown
+
+    def _count(self, own: list[ClipRef]) -> int:
+        """How many clips an epoch shows of those of one source in a bucket."""
+        return round(self.weights.get(own[0].source, 1.0) * len(own))
 
     def _lot(self, use: str, epoch: int, clip: ClipRef) -> bytes:
         """A sorting key. Hashes give the same order on every machine and library version."""

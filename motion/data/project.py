@@ -2,7 +2,8 @@
 
 K2M learns from keypoints alone. For clips of motion capture (its HumanML3D variant) and for
 generated ones that were not rendered, a long lens like the one it assumes sees the body's COCO-17
-points. The motion stays in the rows, as the truth to evaluate with.
+points. The motion stays in the rows, as the truth to evaluate with. What another camera saw of a
+clip does not: a row has one camera, and pictures and keypoints are all of it.
 """
 
 import functools
@@ -24,12 +25,18 @@ from motion.data.derive import DeriveConfig, Row, derive, describe_derived
 from motion.data.procedural.keypoints import KEYPOINT_SIZE, simulate_detector
 from motion.data.procedural.script import stream
 from motion.data.procedural.view import Placement, View, frame_person
-from motion.data.schema import decode_tensor, encode_tensor
+from motion.data.schema import bucket_name, decode_tensor, encode_tensor
 from motion.rotations import matrix_from_rotvec
 from motion.sequence import Motion
 
 PROJECTION_VERSION: Final = "1"
 """Raised whenever the same rows and config give other keypoints."""
+_OF_ANOTHER_CAMERA: Final = (
+    "intrinsics", "T_camera_world", "keypoints", "keypoints_detected", "keypoints_confidence",
+    "keypoints_visible", "keypoints_intrinsics", "keypoints_size", "image_features", "rgb",
+    "motion_map", "video_size", "latent_rgb", "latent_map", "motion_tokens",
+)  # fmt: skip
+"""What a row may hold of the camera that it had, and what was made from that."""
 
 
 class ProjectConfig(BaseModel):
@@ -110,7 +117,10 @@ class _Projector:
             fps=float(row["fps"]),
         )
         seen = seen_from(self._config, self._body, motion, seed)
-        return {**row, "clip_id": name, **self._columns(seed, seen, motion.num_frames)}
+        unseen = {**row, "clip_id": name, **dict.fromkeys(_OF_ANOTHER_CAMERA)}
+        if row.get("rgb") is not None or row.get("latent_rgb") is not None:
+            unseen["bucket"] = bucket_name(motion.num_frames, 0, 0)  # no longer of its pictures
+        return unseen | self._columns(seed, seen, motion.num_frames)
 
     def _columns(self, seed: int, seen: "Seen", frames: int) -> dict[str, Any]:
         exact, view = seen

@@ -50,6 +50,7 @@ class Reader:
             raise ValueError(f"unknown columns {unknown}; expected some of {', '.join(known)}")
         for modality in ("motion", "text", "camera", "rgb", "map"):
             self._require(modality)
+        self._require_any("keypoints")
 
     def _require(self, modality: str) -> None:
         """A requested column of a modality must be there in every clip that carries it: the
@@ -64,6 +65,18 @@ class Reader:
                         ": ask for that column, or encode the data set with keep_video for this "
                         "split"
                     )
+
+    def _require_any(self, modality: str) -> None:
+        """Of a modality whose columns stand in for each other, every clip that carries it must
+        have one of those asked for; else its neutral values would be taken for what was seen."""
+        asked = sorted(set(MODALITIES[modality]) & set(self.columns))
+        for clip in self.plan.clips:
+            if asked and carries(clip.present, modality) and not set(asked) & set(clip.present):
+                other = sorted(set(MODALITIES[modality]) & set(clip.present))
+                raise ValueError(
+                    f"of the {modality} {asked} were asked for, but clip {clip.clip_id!r} carries "
+                    f"only {other}: ask for these too, or prepare the clips with {asked[0]}"
+                )
 
     def read(self, micro: MicroBatch) -> tuple[list[Clip], list[str]]:
         """The clips of a micro-batch and `bad -> substitute: reason` for each replaced one.

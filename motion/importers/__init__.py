@@ -62,10 +62,12 @@ def read_motion(
         path: .bvh, .amc (its .asf beside it), .npz or .pkl.
         body: the body that will carry the motion.
         fps: frames per second of the result; None keeps the file's.
-        betas: its shape; the mean shape by default. SMPL files keep the mean shape.
+        betas: shape of a body that a skeleton is put on; the mean shape by default. Files of SMPL
+            parameters take no notice of it: this library's own keep the shape that they state,
+            others get the mean shape.
         source_fps: frames per second of a file that states none (.amc: 120 by default).
         names: SMPL joint -> joint of the file, for a skeleton of unknown naming.
-        up: vertical axis of an SMPL file.
+        up: vertical axis of an SMPL file; this library's own are z up.
 
     Raises:
         ValueError: no such file, an unknown kind, damage, or an argument of other kinds.

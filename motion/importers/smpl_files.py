@@ -43,15 +43,16 @@ def read_smpl(path: Path, body: BodyModel, *, fps: float | None = None, up: Up =
         path: AMASS's layout (poses, trans, mocap_framerate), or any of the usual key names.
         body: the body that will carry it.
         fps: frames per second, for files that state none.
-        up: the file's vertical axis; "auto" takes the axis along which the body stands.
+        up: the file's vertical axis; "auto" takes the axis along which the body stands. This
+            library's own files are z up.
 
     Raises:
-        ValueError: keys are missing, shapes disagree, a value is not finite, or the frame rate is
-            unknown or contradicts the file's.
+        ValueError: the file is damaged, keys are missing, shapes disagree, a value is no finite
+            number, or the frame rate is unknown or contradicts the file's, or the axis our own's.
     """
     values = _read(path)
     if "body_id" in values and str(values["body_id"]) == body.body_id:
-        return read_amass(path, body)  # our own file
+        return _own(path, body, values, fps, up)
     rotvec = _pose(path, values)
     rate = _rate(path, values, fps)
     trans = _path(path, values, len(rotvec))
@@ -70,6 +71,19 @@ def read_smpl(path: Path, body: BodyModel, *, fps: float | None = None, up: Up =
         body_id=body.body_id,
         fps=rate,
     )
+
+
+def _own(
+    path: Path, body: BodyModel, values: Mapping[str, Any], fps: float | None, up: Up
+) -> Motion:
+    """A file that `write_amass` wrote, with its own betas."""
+    _rate(path, values, fps)
+    if up == "y":
+        raise ValueError(
+            f"{path} was written by this library, which writes z up, but up='y' was given: leave "
+            "up out"
+        )
+    return read_amass(path, body)
 
 
 def states_rate(path: Path) -> bool:
@@ -101,7 +115,13 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path}: {error}") from error
         people = values.get("person_data")
         if isinstance(people, Mapping) and len(people) == 1:  # one tracked person (GLAMR)
-            values = {str(key): value for key, value in next(iter(people.values())).items()}
+            (person,) = people.values()
+            if not isinstance(person, Mapping):
+                raise ValueError(
+                    f"{path}: person_data holds a {type(person).__name__}, expected the arrays of "
+                    "a person by name: write the file again"
+                )
+            values = {str(key): value for key, value in person.items()}
         return values
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -119,6 +139,15 @@ def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if name in values), None)
 
 
+def _numbers(path: Path, values: Mapping[str, Any], key: str) -> Float[np.ndarray, "..."]:
+    try:
+        return np.asarray(values[key], np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {key} is no array of numbers ({error}): copy or write the file again"
+        ) from error
+
+
 def _pose(path: Path, values: Mapping[str, Any]) -> Float[np.ndarray, "t 72"]:
     key, root = _first(values, _POSES), _first(values, _ROOTS)
     if key is None:
@@ -126,7 +155,7 @@ def _pose(path: Path, values: Mapping[str, Any]) -> Float[np.ndarray, "t 72"]:
             f"{path} has no pose: it holds {', '.join(values)}; expected one of "
             f"{', '.join(_POSES)} with axis-angle vectors (joint positions alone need a fit)"
         )
-    pose = np.asarray(values[key], np.float64)
+    pose = _numbers(path, values, key)
     if pose.ndim < 2 or not pose.size:
         raise ValueError(
             f"{path}: {key} has shape {pose.shape}; expected one row per frame, and a frame or "
@@ -134,8 +163,13 @@ def _pose(path: Path, values: Mapping[str, Any]) -> Float[np.ndarray, "t 72"]:
         )
     pose = pose.reshape(len(pose), -1)
     if root is not None and pose.shape[1] in (63, 69, 153, 162):
-        first = np.asarray(values[root], np.float64).reshape(len(pose), 3)
-        pose = np.concatenate([first, pose], 1)
+        first = _numbers(path, values, root)
+        if first.size != 3 * len(pose):
+            raise ValueError(
+                f"{path}: {root} has shape {first.shape}; expected ({len(pose)}, 3), as {key} has "
+                f"{len(pose)} frames: they must be of one clip"
+            )
+        pose = np.concatenate([first.reshape(-1, 3), pose], 1)
     if pose.shape[1] == 66:
         return np.concatenate([pose, np.zeros((len(pose), 6))], 1)
     if pose.shape[1] not in _HANDS:
@@ -156,19 +190,33 @@ def _path(path: Path, values: Mapping[str, Any], frames: int) -> Float[np.ndarra
             f"{path} has no root translation: it holds {', '.join(values)}; expected one of "
             f"{', '.join(_PATHS)}"
         )
-    trans = np.asarray(values[key], np.float64).reshape(-1, 3)
+    trans = _numbers(path, values, key)
+    if trans.size % 3:
+        raise ValueError(
+            f"{path}: {key} has shape {trans.shape}; expected ({frames}, 3): x, y and z per frame"
+        )
+    trans = trans.reshape(-1, 3)
     if len(trans) != frames:
         raise ValueError(
             f"{path}: {key} has {len(trans)} frames, the pose {frames}: they must be of one clip"
         )
     if "smpl_scaling" in values:  # AIST++ states positions in units of its own
-        trans = trans / float(np.asarray(values["smpl_scaling"]).reshape(-1)[0])
+        trans = trans / float(_numbers(path, values, "smpl_scaling").reshape(-1)[0])
     return trans
+
+
+def _number(path: Path, values: Mapping[str, Any], key: str) -> float:
+    found = _numbers(path, values, key)
+    if found.size != 1:
+        raise ValueError(
+            f"{path}: {key} has shape {found.shape}; expected one number: write the file again"
+        )
+    return float(found.reshape(-1)[0])
 
 
 def _rate(path: Path, values: Mapping[str, Any], given: float | None) -> float:
     key = _first(values, _RATES)
-    stated = None if key is None else float(np.asarray(values[key]))
+    stated = None if key is None else _number(path, values, key)
     if stated is None and given is None:
         raise ValueError(
             f"{path} states no frame rate (none of {', '.join(_RATES)}): pass source_fps=..., "

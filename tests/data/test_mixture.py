@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from motion.data.collate import collate
-from motion.data.manifest import Manifest, merge, write_dataset
+from motion.data.manifest import Manifest, write_dataset
+from motion.data.merge import merge
 from motion.data.plan import ClipRef, Plan
 from motion.data.procedural import ProceduralConfig, clip_row, generate_clip, generate_motion
 from motion.data.reading import Clip
@@ -58,6 +59,14 @@ def test_without_weights_nothing_changes() -> None:
     assert all(clip.turn == 0 for clip in shown(plan(), 0))
 
 
+def test_a_weight_too_small_to_show_a_clip_is_named() -> None:
+    with pytest.raises(ValueError, match=r"weight 0\.02 of source 'b' shows none"):
+        plan({"b": 0.02})
+    clips = [*refs(a=40, b=20), ClipRef("b-long", "f", 0, 0, "17x8x8", "b", FILMED)]
+    with pytest.warns(UserWarning, match=r"weight 0\.4 of source 'b'.*\['17x8x8'\]"):
+        Plan(clips, seed=1, micro_batch=5, accumulation=1, world=2, weights={"b": 0.4})
+
+
 @pytest.mark.parametrize("weights", [{"c": 1.0}, {"a": 0.0}, {"a": -1.0}])
 def test_refuses_weights_that_mean_nothing(weights: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="weights"):
@@ -98,6 +107,29 @@ def test_merged_data_sets_are_read_where_they_lie(tmp_path: Path) -> None:
     assert both.config["clip"] == {"fps": 16}
     with pytest.raises(ValueError, match="twice"):
         merge(tmp_path / "again", [parts[0], parts[0]])
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "name"),
+    [
+        ({"fps": 16}, {"fps": 30}, "fps"),
+        ({"fps": 16, "map_mode": "flat"}, {"fps": 16, "map_mode": "shaded"}, "map_mode"),
+    ],
+)
+def test_data_sets_that_differ_in_what_they_share_are_not_merged(
+    tmp_path: Path, one: dict[str, object], two: dict[str, object], name: str
+) -> None:
+    parts = [Manifest(tmp_path / at, (), {"clip": c}, {}, {}) for at, c in (("p", one), ("q", two))]
+    with pytest.raises(ValueError, match=rf"/p was made with clip\.{name} .*/q with .*prepare"):
+        merge(tmp_path / "both", parts)
+    assert not (tmp_path / "both").exists()
+
+
+def test_a_part_without_maps_takes_the_other_s_kind(tmp_path: Path) -> None:
+    silent = Manifest(tmp_path / "p", (), {"clip": {"fps": 16}}, {}, {})
+    derived = {"kind": "projected", "raw": {"clip": {"fps": 16, "map_mode": "shaded"}}}
+    both = merge(tmp_path / "both", [silent, Manifest(tmp_path / "q", (), derived, {}, {})])
+    assert both.config["clip"] == {"fps": 16, "map_mode": "shaded"}
 
 
 def told(key: int, *, parts: bool = True) -> Clip:

@@ -15,10 +15,11 @@ from motion.camera import project, to_camera
 from motion.data import derive as derive_module
 from motion.data.collate import collate
 from motion.data.derive import DeriveConfig
-from motion.data.manifest import Manifest, merge, write_dataset
+from motion.data.manifest import Manifest, write_dataset
+from motion.data.merge import merge
 from motion.data.motion_tokens import TokensConfig, load_tokenizer, tokenize_dataset
 from motion.data.plan import ClipRef, MicroBatch, Plan
-from motion.data.procedural import ProceduralConfig, clip_row, generate_motion
+from motion.data.procedural import ProceduralConfig, clip_row, generate_clip, generate_motion
 from motion.data.project import ProjectConfig, _Projector, project_dataset, seen_from
 from motion.data.reading import Reader
 from motion.data.schema import decode_tensor, seal
@@ -119,6 +120,22 @@ def test_without_a_detector_there_are_exact_keypoints_only() -> None:
     assert found["keypoints"] is not None
 
 
+def test_what_the_old_camera_saw_is_left_out() -> None:
+    filmed = ProceduralConfig(num_frames=5, height=32, width=32)
+    row = seal(clip_row(generate_clip(3, filmed), "train"))
+    (bare,) = _Projector(config(detector=False))([row])
+    plain = seal(bare)
+    assert plain["present"] == [
+        "smpl_rotvec", "smpl_translation", "smpl_betas", "contacts", "T_camera_world", "keypoints",
+        "keypoints_visible", "keypoints_intrinsics", "keypoints_size",
+    ]  # fmt: skip
+    assert (plain["bucket"], plain["video_size"]) == ("5x0x0", None)
+    assert plain["captions"] == row["captions"]
+    assert plain["T_camera_world"] != row["T_camera_world"]
+    (seen,) = _Projector(config())([row])
+    assert not {"rgb", "motion_map", "intrinsics"} & set(seal(seen)["present"])
+
+
 def test_cameras_stay_within_their_angle() -> None:
     body = load_body("free")
     narrow = config(max_azimuth_deg=20.0)
@@ -206,5 +223,7 @@ def test_tokens_of_several_lengths_are_padded() -> None:
 def test_an_export_of_another_system_is_refused(tmp_path: Path) -> None:
     stated = {"system": {"kind": "comovi"}}
     (tmp_path / "config.json").write_text(json.dumps(stated))
-    with pytest.raises(ValueError, match="expected K2M's tokenizer"):
+    with pytest.raises(
+        ValueError, match=r"expected K2M's tokenizer: .*train_k2m\.py .*--stage tokenizer"
+    ):
         load_tokenizer(tmp_path)

@@ -152,6 +152,15 @@ def test_absent_modality_and_unasked_columns_are_none(root: Path) -> None:
         assert batch.latent_rgb is batch.text is batch.keypoints is batch.has_rgb is None
 
 
+def test_a_path_that_was_not_read_is_not_there(root: Path) -> None:
+    (batch,) = batches(root, plan(root), steps=1, columns=("smpl_rotvec",))
+    assert batch.translation is None
+    assert batch.has_motion is not None
+    assert batch.has_motion.all()
+    assert batch.has_path is not None
+    assert not batch.has_path.any()
+
+
 @pytest.mark.parametrize(("start", "accumulation"), [(0, 1), (5, 2)])
 def test_ray_reads_the_same_batches_in_the_same_order(
     root: Path, ray_cluster, start: int, accumulation: int
@@ -267,6 +276,10 @@ def test_a_missing_file_ends_the_run_with_its_name(tmp_path: Path, ray_cluster) 
 def test_columns_that_clips_lack_are_refused_before_training(root: Path) -> None:
     with pytest.raises(ValueError, match=r"'rgb' was asked for.*latent_rgb"):
         batches(root, plan(root), columns=("rgb",))
+    with pytest.raises(
+        ValueError, match=r"keypoints_detected'\] were asked.* only \['keypoints'\]"
+    ):
+        batches(root, plan(root), columns=("keypoints_detected", "keypoints_confidence"))
     with pytest.raises(ValueError, match="unknown columns"):
         batches(root, plan(root), columns=("smpl",))
     with pytest.raises(ValueError, match="rank is 1"):

@@ -116,6 +116,61 @@ def test_a_given_frame_rate_must_not_contradict_the_file(tmp_path: Path, body: B
         read_motion(_npz(tmp_path, _amass()), body, source_fps=60.0)
 
 
+def test_what_is_given_for_our_own_file_is_not_passed_over(tmp_path: Path, body: BodyModel) -> None:
+    motion = Motion(
+        R_parent_child=torch.eye(3).expand(FRAMES, 24, 3, 3),
+        translation=torch.zeros(FRAMES, 3),
+        betas=torch.zeros(10),
+        body_id=body.body_id,
+        fps=16.0,
+    )
+    path = write_amass(tmp_path / "ours.npz", motion, body)
+    with pytest.raises(ValueError, match=r"mocap_frame_rate is 16 .* source_fps=60 was given"):
+        read_motion(path, body, source_fps=60.0)
+    with pytest.raises(ValueError, match=r"writes z up, but up='y' was given: leave up out"):
+        read_motion(path, body, up="y")
+    assert read_motion(path, body, source_fps=16.0, up="z").motion.fps == 16
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"person_data": {0: 7}}, r"person_data holds a int.*write the file again"),
+        (_amass(poses={}), r"poses is no array of numbers .*again"),
+        (_amass(trans=["x"]), r"trans is no array of numbers .*again"),
+        (_amass(trans=np.zeros(8)), r"trans has shape \(8,\); expected \(12, 3\)"),
+        (_amass(mocap_framerate=[30, 30]), r"mocap_framerate has shape \(2,\); expected one"),
+        (
+            _amass(poses=np.zeros((FRAMES, 69)), root_orient=np.zeros((3, 3))),
+            r"root_orient has shape \(3, 3\); expected \(12, 3\)",
+        ),
+    ],
+)
+def test_pickles_of_other_things_say_what_is_wrong(
+    tmp_path: Path, body: BodyModel, values: dict[str, Any], expected: str
+) -> None:
+    path = tmp_path / "clip.pkl"
+    path.write_bytes(pickle.dumps(values))
+    with pytest.raises(ValueError, match=expected):
+        read_motion(path, body)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\x80\x02K\x01}b.",  # a state for a number
+        b"\x80\x02cnumpy\ndtype\nK\x01R.",  # called with a number
+        b"\x80\x02cchumpy.ch\nCh\n)\x81K\x07b.",  # a number for a state
+        b"\x80\x02}X\x01\x00\x00\x00acchumpy.ch\nCh\n)\x81s.",  # an array without its state
+    ],
+)
+def test_damaged_pickles_say_what_to_do(tmp_path: Path, body: BodyModel, damage: bytes) -> None:
+    path = tmp_path / "clip.pkl"
+    path.write_bytes(damage)
+    with pytest.raises(ValueError, match=r"(?s)clip\.pkl is no readable pickle.*download it again"):
+        read_motion(path, body)
+
+
 class _Evil:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return eval, ("__import__('pathlib').Path('evil').touch()",)
