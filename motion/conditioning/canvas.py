@@ -128,6 +128,20 @@ def nearest_size(height: int, width: int, *, area: int, cell: int) -> tuple[int,
     return best_height, best_width
 
 
+def fitted(picture: tuple[int, int], height: int, width: int, *, fill: Fill = "crop") -> Canvas:
+    """How a picture of some height and width lies in a frame: scaled evenly, the middle kept."""
+    choose = max if fill == "crop" else min
+    scale = choose(height / picture[0], width / picture[1])
+    return Canvas(
+        height=height,
+        width=width,
+        scale=scale,
+        left=(width - scale * picture[1]) / 2,
+        top=(height - scale * picture[0]) / 2,
+        picture=picture,
+    )
+
+
 def canvas_for(picture: tuple[int, int], *, area: int, cell: int, fill: Fill = "crop") -> Canvas:
     """The canvas of a picture of some height and width.
 
@@ -143,13 +157,4 @@ def canvas_for(picture: tuple[int, int], *, area: int, cell: int, fill: Fill = "
     if min(picture) < 1:
         raise ValueError(f"the picture has the size {picture}; expected at least one pixel")
     height, width = nearest_size(*picture, area=area, cell=cell)
-    choose = max if fill == "crop" else min
-    scale = choose(height / picture[0], width / picture[1])
-    return Canvas(
-        height=height,
-        width=width,
-        scale=scale,
-        left=(width - scale * picture[1]) / 2,
-        top=(height - scale * picture[0]) / 2,
-        picture=picture,
-    )
+    return fitted(picture, height, width, fill=fill)

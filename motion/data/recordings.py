@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from motion.conditioning.canvas import Canvas
+from motion.conditioning.canvas import fitted
 from motion.data.clip_reader import index_video, read_clip
 from motion.data.mocap import assign_splits
 from motion.data.procedural import ProceduralConfig
@@ -171,7 +171,7 @@ def video_row(stretch: Stretch, config: VideoConfig, clip: ProceduralConfig) -> 
     times = stretch.start_s + np.arange(clip.num_frames) / clip.fps
     frames = read_clip(path, times)
     size = (int(frames.shape[1]), int(frames.shape[2]))
-    canvas = covering(size, clip.height, clip.width)
+    canvas = fitted(size, clip.height, clip.width)
     video = np.stack([canvas.place(frame) for frame in frames])
     metadata = {
         "file": stretch.path,
@@ -193,20 +193,6 @@ def video_row(stretch: Stretch, config: VideoConfig, clip: ProceduralConfig) -> 
         "video_size": [clip.height, clip.width],
         "metadata": json.dumps(metadata, sort_keys=True),
     }
-
-
-def covering(picture: tuple[int, int], height: int, width: int) -> Canvas:
-    """How a picture of some height and width fills a frame: scaled evenly until it covers it, the
-    middle kept."""
-    scale = max(height / picture[0], width / picture[1])
-    return Canvas(
-        height=height,
-        width=width,
-        scale=scale,
-        left=(width - scale * picture[1]) / 2,
-        top=(height - scale * picture[0]) / 2,
-        picture=picture,
-    )
 
 
 def identity(config: VideoConfig) -> dict[str, Any]:

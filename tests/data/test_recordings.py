@@ -11,6 +11,7 @@ import torch
 
 from motion.batch import Batch
 from motion.body import load_body
+from motion.conditioning.canvas import fitted
 from motion.data.collate import collate
 from motion.data.plan import ClipRef
 from motion.data.prepare import PrepareConfig, make_shard, plan_shards
@@ -19,7 +20,6 @@ from motion.data.reading import Clip
 from motion.data.recordings import (
     Stretch,
     VideoConfig,
-    covering,
     find_videos,
     identity,
     plan_videos,
@@ -105,7 +105,7 @@ def test_pictures_are_cropped_and_never_stretched(size: tuple[int, int]) -> None
     y, x = np.mgrid[:h, :w]
     disk = np.hypot(y - (h - 1) / 2, x - (w - 1) / 2) < 0.2 * min(h, w)
     picture = np.repeat((255 * disk).astype(np.uint8)[..., None], 3, axis=2)
-    shown = covering(size, 32, 48).place(picture)[..., 0] > 127
+    shown = fitted(size, 32, 48).place(picture)[..., 0] > 127
     assert shown.shape == (32, 48)
     assert abs(int(shown.any(0).sum()) - int(shown.any(1).sum())) <= 1  # a disk stays one
     assert shown[15:17, 23:25].all()

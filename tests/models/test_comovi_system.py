@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from comovi_models import config, system
 from torch import Tensor
 
 from motion.batch import Batch
@@ -13,43 +14,10 @@ from motion.diffusion.noise import noise_key
 from motion.models import SYSTEMS
 from motion.models.comovi.config import CoMoViConfig, LossWeights, SampleOptions
 from motion.models.comovi.loss import flow_loss, pose_target, supervised_layers, valid_latents
-from motion.models.comovi.system import CoMoVi
 from motion.models.system import System
 from motion.rotations import geodesic_rad, matrix_from_rotvec
 
 FRAMES = 9
-
-
-def config(**changes: Any) -> CoMoViConfig:
-    values: dict[str, Any] = {
-        "latent_channels": 3,
-        "text_dim": 10,
-        "text_tokens": 6,
-        "width": 24,
-        "num_heads": 2,
-        "num_layers": 3,
-        "ffn_dim": 32,
-        "patch": (1, 1, 1),
-        "time_freq_dim": 16,
-        "pose_layers": 1,
-        "pose_heads": 2,
-        "pose_ffn_dim": 16,
-        "pose_positions": 8,
-        "supervised_layers": 3,
-    }
-    return CoMoViConfig(**(values | changes))
-
-
-def system(**changes: Any) -> CoMoVi:
-    """Built with outputs that are not zero, as after some training."""
-    torch.manual_seed(0)
-    model = config(**changes).build()
-    for name, parameter in model.named_parameters():
-        if "proj_out.weight" in name or "pose_out.weight" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-        if name.startswith(("network.bridges", "network.fusion")):
-            torch.nn.init.normal_(parameter, std=0.05)
-    return model
 
 
 def batch(size: int = 2, **changes: Any) -> Batch:

@@ -5,13 +5,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import comovi_models
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from motion.batch import Batch
 from motion.diffusion.noise import noise_key
-from motion.models.comovi.config import CoMoViConfig
 from motion.models.comovi.system import CoMoVi
 from motion.networks.attention import sequence_groups
 from motion.rotations import matrix_from_rotvec
@@ -21,36 +21,8 @@ FRAMES = 9
 WORLD = 2
 
 
-def config(**changes: Any) -> CoMoViConfig:
-    values: dict[str, Any] = {
-        "latent_channels": 3,
-        "text_dim": 10,
-        "text_tokens": 6,
-        "width": 24,
-        "num_heads": 2,
-        "num_layers": 3,
-        "ffn_dim": 32,
-        "patch": (1, 1, 1),
-        "time_freq_dim": 16,
-        "pose_layers": 1,
-        "pose_heads": 2,
-        "pose_ffn_dim": 16,
-        "pose_positions": 8,
-        "supervised_layers": 2,
-    }
-    return CoMoViConfig(**(values | changes))
-
-
 def system(**changes: Any) -> CoMoVi:
-    """With outputs and bridges that are not zero, as after some training."""
-    torch.manual_seed(0)
-    model = config(**changes).build()
-    for name, parameter in model.named_parameters():
-        if "proj_out.weight" in name or "pose_out.weight" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-        if name.startswith(("network.bridges", "network.fusion")):
-            torch.nn.init.normal_(parameter, std=0.05)
-    return model
+    return comovi_models.system(**({"supervised_layers": 2} | changes))
 
 
 def batch() -> Batch:
